@@ -1,0 +1,90 @@
+//! The one list of what the host can give to a component, and what a job gave.
+//!
+//! Each capability is a folder: `mod.rs` says what it grants and the threat it bounds, `grant.rs` is
+//! pure, `host.rs` adapts to the contract, `client.rs` or `backends/` do the work and know no wasm.
+
+pub mod failure;
+mod log;
+pub mod object_store;
+pub mod parquet;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use wasmtime::component::{HasSelf, Linker};
+
+use crate::component::State;
+use crate::component::bindings::imports;
+
+/// A capability of the contract.
+struct Capability {
+    /// The name of its interface in `wit/`.
+    name: &'static str,
+    /// Whether it reaches outside the run, so that a job must say what for.
+    needs_grant: bool,
+}
+
+const CAPABILITIES: [Capability; 2] = [
+    Capability { name: "object-store", needs_grant: true },
+    Capability { name: "parquet", needs_grant: false },
+];
+
+/// Interfaces that every component has and that reach nothing.
+const BASE: [&str; 3] = ["types", "data", "log"];
+
+/// Whether the contract of this runtime has an interface `name`.
+pub fn exists(name: &str) -> bool {
+    BASE.contains(&name) || is_listed(name)
+}
+
+/// Whether `name` is a capability, and not one of the interfaces that every component has.
+pub fn is_listed(name: &str) -> bool {
+    CAPABILITIES.iter().any(|capability| capability.name == name)
+}
+
+/// Whether a job must grant targets for `name`.
+pub fn needs_grant(name: &str) -> bool {
+    CAPABILITIES.iter().any(|capability| capability.name == name && capability.needs_grant)
+}
+
+/// What a job gives to one component.
+#[derive(Clone, Default)]
+pub struct Granted {
+    pub object_store: Option<Arc<object_store::Access>>,
+    /// Folders that WASI shows to the component, read-only.
+    pub files: Vec<PathBuf>,
+}
+
+impl Granted {
+    /// Everything linked and nothing reachable: for asking a component what it is.
+    pub fn for_inspection() -> Self {
+        Self { object_store: Some(Arc::new(object_store::Access::none())), files: Vec::new() }
+    }
+}
+
+/// Links what `granted` holds, and nothing else.
+pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<()> {
+    imports::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::data::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::parquet::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    if granted.object_store.is_some() {
+        imports::object_store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    }
+    Ok(())
+}
+
+impl imports::types::Host for State {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_capability_is_an_interface_of_the_contract() {
+        let contract = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../wit");
+        for capability in &CAPABILITIES {
+            assert!(contract.join(format!("{}.wit", capability.name)).exists());
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The command line: one file a verb. Verbs decide nothing; they load, call and hand to `report`.
+
+mod inspect;
+mod job_verbs;
+mod preview;
+mod run;
+mod schema;
+mod state;
+
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::component::Components;
+use crate::error::{Error, Kind};
+use crate::job::{Job, LoadOptions};
+use crate::plugins::Plugins;
+use crate::report::{self, LogFormat};
+use crate::runs::RunStore;
+
+/// Moves data with connectors that nobody has to trust.
+#[derive(Debug, Parser)]
+#[command(name = "dativo-wasm", version, max_term_width = 100)]
+pub struct Cli {
+    #[command(subcommand)]
+    verb: Verb,
+    #[command(flatten)]
+    options: Options,
+}
+
+#[derive(Debug, Args)]
+struct Options {
+    /// Print one JSON object on standard output
+    #[arg(long, global = true)]
+    json: bool,
+    /// How log lines look on standard error
+    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    log: LogFormat,
+    /// The plugins directory: `orders.wasm` in it is the connector `orders`
+    #[arg(long, global = true, default_value = "plugins", value_name = "DIR")]
+    plugins: PathBuf,
+    /// The run store: history, pending commits, leases
+    #[arg(long, global = true, default_value = "sqlite://.dativo/state.db", value_name = "URL")]
+    state: String,
+    /// Secrets as files, DIR/<tenant>/<NAME>, asked before the environment
+    #[arg(long, global = true, value_name = "DIR")]
+    secrets: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a job, or every job of a directory, from the state of its last commit
+    Run {
+        /// A job file, or a directory of `.yaml` files that run one after the other
+        job: PathBuf,
+        /// How many splits to ask the reader for [default: the job's `parallelism`, or the number of cores]
+        #[arg(long, value_name = "N")]
+        parallelism: Option<NonZeroU32>,
+    },
+    /// Check a job: its file, its components, its grants, and that source and target answer; reads no rows
+    Check { job: PathBuf },
+    /// Show what a run would do: splits, grants and the schema
+    Plan {
+        job: PathBuf,
+        #[arg(long, value_name = "N")]
+        parallelism: Option<NonZeroU32>,
+    },
+    /// Show the first rows as a table; writes nothing
+    Preview {
+        job: PathBuf,
+        /// Rows to show
+        #[arg(long, default_value = "10", value_name = "N")]
+        rows: u32,
+    },
+    /// Show what a component is: kind, version, config schema, imports
+    Inspect {
+        /// A `.wasm` file, or the name of a connector
+        component: String,
+    },
+    /// List the connectors that are found, and where
+    Plugins,
+    /// Show or reset the state of a job
+    State {
+        #[command(subcommand)]
+        verb: StateVerb,
+    },
+    /// Print a JSON Schema, for editors
+    Schema {
+        #[command(subcommand)]
+        what: SchemaOf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum StateVerb {
+    /// The state that the target holds, and the last runs
+    Show { job: PathBuf },
+    /// The next run reads everything again; what was written stays
+    Reset { job: PathBuf },
+}
+
+#[derive(Debug, Clone, Copy, Subcommand)]
+enum SchemaOf {
+    /// Of a job file
+    Job,
+}
+
+/// Errors of a verb: a job file may have several.
+type Outcome = Result<(), Vec<Error>>;
+
+/// Runs a verb and returns the exit code.
+pub fn execute(cli: Cli) -> u8 {
+    report::start_logging(cli.options.log);
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    // Guests hold a thread for up to 10 ms at a time, and file I/O is done on others: two spare
+    // threads keep timers and signals prompt.
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(threads + 2)
+        .enable_all()
+        .build();
+    let outcome = match runtime {
+        Ok(runtime) => runtime.block_on(dispatch(cli.verb, &cli.options)),
+        Err(error) => Err(vec![Error::internal("no threads to run on").caused_by(error)]),
+    };
+    match outcome {
+        Ok(code) => code,
+        Err(errors) => {
+            if cli.options.json {
+                report::json(&report::errors::list_json(&errors));
+            }
+            report::errors(&errors);
+            worst(&errors)
+        }
+    }
+}
+
+async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
+    match verb {
+        Verb::Run { job, parallelism } => return run::run(&job, parallelism, options).await,
+        Verb::Check { job } => job_verbs::check(&job, options).await,
+        Verb::Plan { job, parallelism } => job_verbs::plan(&job, parallelism, options).await,
+        Verb::Preview { job, rows } => preview::preview(&job, rows, options).await,
+        Verb::Inspect { component } => inspect::inspect(&component, options).await,
+        Verb::Plugins => inspect::plugins(options).await,
+        Verb::State { verb: StateVerb::Show { job } } => state::show(&job, options).await,
+        Verb::State { verb: StateVerb::Reset { job } } => state::reset(&job, options).await,
+        Verb::Schema { what: SchemaOf::Job } => schema::job(),
+    }
+    .map(|()| 0)
+}
+
+/// The exit code of several errors: the one that most needs a look.
+fn worst(errors: &[Error]) -> u8 {
+    const ORDER: [Kind; 3] = [Kind::CommitUnknown, Kind::Internal, Kind::JobInvalid];
+    let first = ORDER.iter().find(|kind| errors.iter().any(|error| error.kind() == **kind));
+    first.copied().or_else(|| errors.first().map(Error::kind)).map_or(1, Kind::exit_code)
+}
+
+impl Options {
+    fn load(&self, job: &std::path::Path) -> Result<Job, Vec<Error>> {
+        crate::job::load(job, &LoadOptions { secrets_dir: self.secrets.clone() })
+    }
+
+    fn components(&self) -> Result<Components, Vec<Error>> {
+        Components::start(None).map_err(one)
+    }
+
+    fn plugins(&self) -> Plugins {
+        Plugins::new(&self.plugins)
+    }
+
+    fn store(&self) -> Result<RunStore, Vec<Error>> {
+        RunStore::open(&self.state).map_err(one)
+    }
+}
+
+/// One error as the list that verbs return.
+fn one(error: Error) -> Vec<Error> {
+    vec![error]
+}
+
+/// How many splits to ask for: the flag, the job, the machine.
+fn parallelism(flag: Option<NonZeroU32>, job: Option<NonZeroU32>) -> NonZeroU32 {
+    let cores = || {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        u32::try_from(cores).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+    };
+    flag.or(job).unwrap_or_else(cores)
+}

@@ -1,0 +1,9 @@
+//! `schema`: JSON Schemas for editors.
+
+use crate::report;
+
+/// `schema job`: of a job file.
+pub fn job() -> super::Outcome {
+    report::result(&format!("{:#}", crate::job::schema()));
+    Ok(())
+}

@@ -1,0 +1,72 @@
+//! `state`: what a job will start from.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::job_verbs::last_commit;
+use super::{Options, one};
+use crate::error::Error;
+use crate::pipeline::{Ready, state_json};
+use crate::report;
+use crate::runs::{JobKey, RunStore};
+
+/// How many runs `state show` lists.
+const SHOWN_RUNS: u32 = 10;
+
+/// `state show`: the target's last commit and the last runs.
+pub async fn show(path: &Path, options: &Options) -> super::Outcome {
+    let (ready, store, key) = open(path, options).await?;
+    let last = last_commit(&ready).await.map_err(one)?;
+    let reset = store.reset_mark(&key).map_err(one)?;
+    let is_reset = last.as_ref().is_some_and(|last| reset.as_ref() == Some(&last.run));
+    let runs: Vec<Value> = store
+        .history(Some(&key), SHOWN_RUNS)
+        .map_err(one)?
+        .iter()
+        .map(|run| json!(run))
+        .collect();
+    let state = last.as_ref().and_then(|last| last.state.as_deref()).map(state_json);
+    if options.json {
+        report::json(&json!({
+            "job": key.job, "tenant": key.tenant, "last_commit": last.as_ref().map(|last| &last.run),
+            "state": if is_reset { None } else { state }, "reset": is_reset, "runs": runs,
+        }));
+        return Ok(());
+    }
+    report::result(&match (&last, is_reset) {
+        (None, _) => format!("job `{}` has no commit: the next run reads everything", key.job),
+        (Some(last), true) => format!(
+            "job `{}` was reset after run {}: the next run reads everything",
+            key.job, last.run
+        ),
+        (Some(last), false) => format!("job `{}` starts from run {}", key.job, last.run),
+    });
+    if let (Some(state), false) = (state, is_reset) {
+        report::result(&format!("{state:#}"));
+    }
+    for run in runs {
+        report::result(&format!("  {run}"));
+    }
+    Ok(())
+}
+
+/// `state reset`: the next run reads everything again.
+pub async fn reset(path: &Path, options: &Options) -> super::Outcome {
+    let (ready, store, key) = open(path, options).await?;
+    let last = last_commit(&ready).await.map_err(one)?.map(|last| last.run);
+    store.reset(&key, last.as_deref()).map_err(one)?;
+    if options.json {
+        report::json(&json!({ "job": key.job, "tenant": key.tenant, "reset_after": last }));
+    } else {
+        report::result(&format!("job `{}` reads everything in its next run", key.job));
+    }
+    Ok(())
+}
+
+async fn open(path: &Path, options: &Options) -> Result<(Ready, RunStore, JobKey), Vec<Error>> {
+    let job = options.load(path)?;
+    let ready = Ready::new(&job, &options.components()?, &options.plugins()).await?;
+    let key = JobKey { tenant: ready.tenant.clone(), job: ready.job.clone() };
+    Ok((ready, options.store()?, key))
+}

@@ -1,0 +1,52 @@
+//! Types and traits generated from `wit/`. Nothing here is written by hand but the mapping of
+//! resources to the host types behind them.
+
+/// What the host gives: every interface that a component may import.
+pub mod imports {
+    wasmtime::component::bindgen!({
+        world: "capabilities",
+        path: "../wit",
+        imports: { default: async | trappable },
+        with: {
+            "dativo:connector/data.schema": crate::data::HostSchema,
+            "dativo:connector/data.record-batch": crate::data::HostBatch,
+            "dativo:connector/data.blob": crate::data::HostBlob,
+            "dativo:connector/object-store.upload": crate::capabilities::object_store::HostUpload,
+            "dativo:connector/object-store.byte-stream": crate::capabilities::object_store::HostByteStream,
+            "dativo:connector/parquet.encoder": crate::capabilities::parquet::HostEncoder,
+        },
+    });
+    pub use self::dativo::connector::{data, log, object_store, parquet, types};
+}
+
+/// What a reader exports.
+pub mod reader {
+    wasmtime::component::bindgen!({
+        world: "reader-component",
+        path: "../wit",
+        exports: { default: async },
+        with: {
+            "dativo:connector/types": super::imports::types,
+            "dativo:connector/data": super::imports::data,
+            "dativo:connector/log": super::imports::log,
+            "dativo:connector/object-store": super::imports::object_store,
+            "dativo:connector/parquet": super::imports::parquet,
+        },
+    });
+}
+
+/// What a writer exports.
+pub mod writer {
+    wasmtime::component::bindgen!({
+        world: "writer-component",
+        path: "../wit",
+        exports: { default: async },
+        with: {
+            "dativo:connector/types": super::imports::types,
+            "dativo:connector/data": super::imports::data,
+            "dativo:connector/log": super::imports::log,
+            "dativo:connector/object-store": super::imports::object_store,
+            "dativo:connector/parquet": super::imports::parquet,
+        },
+    });
+}

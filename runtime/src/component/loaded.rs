@@ -1,0 +1,298 @@
+//! A component that passed inspection: what it is, what it imports, what it says of itself.
+
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::Store;
+
+use super::bindings::{reader, writer};
+use super::call::{Answer, Stop, outcome, trapped};
+use super::state::State;
+use super::{Components, Sandbox, Scope, hex};
+use crate::capabilities::{self, Granted};
+use crate::error::{Error, Kind, Result};
+use crate::job::{Limits, Role};
+
+/// The version of the contract in `wit/`. A component of another one is refused.
+pub const CONTRACT: &str = "0.1.0";
+
+const PACKAGE: &str = "dativo:connector/";
+
+/// The largest component that is read, in bytes. CPython with its libraries is 29 MB.
+const MAX_COMPONENT_BYTES: u64 = 256 << 20;
+
+/// The WASI 0.2 packages that are linked, with nothing behind them.
+const WASI: [&str; 6] =
+    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+
+/// A component, compiled and checked.
+#[derive(Clone)]
+pub struct Loaded {
+    /// As the job names it.
+    pub name: String,
+    pub role: Role,
+    /// SHA-256 of the file, in lowercase hexadecimal.
+    pub digest: String,
+    /// Where it came from: `built in`, or a path.
+    pub origin: String,
+    /// Capabilities of the contract that it imports: `object-store`.
+    pub capabilities: Vec<String>,
+    /// Everything that it imports.
+    pub imports: Vec<String>,
+    pub description: Description,
+    pub(super) component: Component,
+}
+
+/// What a component says of itself.
+#[derive(Clone, Debug)]
+pub struct Description {
+    pub name: String,
+    pub version: String,
+    /// JSON Schema of the `config` block.
+    pub config_schema: String,
+}
+
+impl Components {
+    /// Reads and loads a `.wasm` file.
+    pub async fn load_file(&self, name: &str, path: &std::path::Path) -> Result<Loaded> {
+        let unreadable = |error: std::io::Error| {
+            Error::new(Kind::ComponentInvalid, format!("cannot read `{}`", path.display()))
+                .caused_by(error)
+        };
+        let size = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
+        if size > MAX_COMPONENT_BYTES {
+            return Err(Error::new(
+                Kind::ComponentInvalid,
+                format!("`{}` is larger than 256 MiB", path.display()),
+            ));
+        }
+        let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
+        self.load(name, path.display().to_string(), &bytes).await
+    }
+
+    /// Loads a component from its bytes; `origin` is where it came from, for messages.
+    pub async fn load(&self, name: &str, origin: String, bytes: &[u8]) -> Result<Loaded> {
+        let digest = hex(&Sha256::digest(bytes));
+        let invalid = |error: Error| error.with("component", &origin);
+        let component = self.cache.load(&self.engine, bytes, &digest).map_err(invalid)?;
+        let imports = names(component.component_type().imports(&self.engine).map(|(name, _)| name));
+        let exports = names(component.component_type().exports(&self.engine).map(|(name, _)| name));
+        let role = role(&exports).map_err(invalid)?;
+        let capabilities = required(&imports).map_err(invalid)?;
+        let mut loaded = Loaded {
+            name: name.to_owned(),
+            role,
+            digest,
+            origin: origin.clone(),
+            capabilities,
+            imports,
+            description: Description {
+                name: String::new(),
+                version: String::new(),
+                config_schema: String::new(),
+            },
+            component,
+        };
+        loaded.description = loaded.describe().await.map_err(invalid)?;
+        Ok(loaded)
+    }
+}
+
+impl Loaded {
+    /// ``reader `csv` ``, as messages name it.
+    pub fn who(&self) -> String {
+        format!("{} `{}`", self.role.name(), self.name)
+    }
+
+    /// A Store with the limits of `sandbox`, and the component linked to what it grants.
+    pub(super) fn prepare(&self, sandbox: Sandbox) -> Result<(Store<State>, InstancePre<State>)> {
+        let engine = self.component.engine();
+        let mut linker = Linker::new(engine);
+        wasmtime_wasi::p2::add_to_linker_async(&mut linker)
+            .and_then(|()| capabilities::link(&mut linker, &sandbox.granted))
+            .map_err(|error| Error::internal("linking failed").caused_by(format!("{error:#}")))?;
+        let linked = linker.instantiate_pre(&self.component).map_err(|error| {
+            Error::new(Kind::ComponentInvalid, format!("{} cannot be linked", self.who()))
+                .with("component", &self.origin)
+                .caused_by(format!("{error:#}"))
+                .hint(format!("build it against `dativo:connector@{CONTRACT}` (folder `wit/`)"))
+        })?;
+        let state = State::new(Arc::new(sandbox.scope), sandbox.granted, &sandbox.limits)?;
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
+        store.data_mut().start_call();
+        Ok((store, linked))
+    }
+
+    /// Asks the component what it is, in an instance without grants.
+    async fn describe(&self) -> Result<Description> {
+        let limits = Limits::default();
+        let timeout = limits.call_timeout;
+        let (mut store, linked) = self.prepare(Sandbox {
+            scope: Scope {
+                run_id: String::new(),
+                job: String::new(),
+                tenant: String::new(),
+                instance: self.who(),
+                secrets: Arc::default(),
+            },
+            granted: Granted::for_inspection(),
+            limits,
+            stop: Stop::never(),
+        })?;
+        let who = self.who();
+        let answer = tokio::time::timeout(timeout, async {
+            match self.role {
+                Role::Reader => {
+                    let instance = reader::ReaderComponentPre::new(linked)?
+                        .instantiate_async(&mut store)
+                        .await?;
+                    let said = instance
+                        .dativo_connector_reader()
+                        .call_describe(&mut store)
+                        .await?;
+                    Ok(Ok(Description {
+                        name: said.name,
+                        version: said.version,
+                        config_schema: said.config_schema,
+                    }))
+                }
+                Role::Writer => {
+                    let instance = writer::WriterComponentPre::new(linked)?
+                        .instantiate_async(&mut store)
+                        .await?;
+                    let said = instance
+                        .dativo_connector_writer()
+                        .call_describe(&mut store)
+                        .await?;
+                    Ok(Ok(Description {
+                        name: said.name,
+                        version: said.version,
+                        config_schema: said.config_schema,
+                    }))
+                }
+            }
+        })
+        .await;
+        match answer {
+            Ok(Err(trap)) => Err(trapped(&store, &who, "describe", &trap)),
+            Ok(returned) => outcome(&mut store, &who, "describe", Answer::Returned(returned)),
+            Err(_) => outcome(&mut store, &who, "describe", Answer::TimedOut(timeout)),
+        }
+    }
+}
+
+fn names<'a>(items: impl Iterator<Item = &'a str>) -> Vec<String> {
+    items.map(str::to_owned).collect()
+}
+
+/// Reader or writer, of this contract.
+fn role(exports: &[String]) -> Result<Role> {
+    let exported = |role: Role| {
+        let prefix = format!("{PACKAGE}{}@", role.name());
+        exports.iter().find_map(move |name| name.strip_prefix(&prefix).map(str::to_owned))
+    };
+    let (role, version) = match (exported(Role::Reader), exported(Role::Writer)) {
+        (Some(version), None) => (Role::Reader, version),
+        (None, Some(version)) => (Role::Writer, version),
+        (Some(_), Some(_)) => {
+            return Err(Error::new(
+                Kind::ComponentInvalid,
+                "the component exports both `reader` and `writer`",
+            )
+            .hint("export one of the worlds `reader-component` and `writer-component`"));
+        }
+        (None, None) => {
+            return Err(Error::new(
+                Kind::ComponentInvalid,
+                "the component exports neither `reader` nor `writer`",
+            )
+            .hint(format!("export `{PACKAGE}reader@{CONTRACT}` or `{PACKAGE}writer@{CONTRACT}`")));
+        }
+    };
+    if version != CONTRACT {
+        return Err(Error::new(
+            Kind::ComponentInvalid,
+            format!("the component is made for contract {version}; this runtime has {CONTRACT}"),
+        )
+        .hint(format!("rebuild it with the `wit/` folder of contract {CONTRACT}")));
+    }
+    Ok(role)
+}
+
+/// The capabilities among `imports`; anything that this runtime does not have is refused.
+fn required(imports: &[String]) -> Result<Vec<String>> {
+    let mut capabilities = Vec::new();
+    let mut unknown = Vec::new();
+    for import in imports {
+        let name = import.strip_prefix(PACKAGE).and_then(|name| name.split_once('@'));
+        match name {
+            Some((name, CONTRACT)) if capabilities::exists(name) => {
+                if capabilities::is_listed(name) {
+                    capabilities.push(name.to_owned());
+                }
+            }
+            None if WASI.iter().any(|package| import.starts_with(package)) => {}
+            _ => unknown.push(format!("`{import}`")),
+        }
+    }
+    if unknown.is_empty() {
+        return Ok(capabilities);
+    }
+    Err(Error::new(
+        Kind::ComponentInvalid,
+        format!("the component imports {}, which this runtime does not have", unknown.join(", ")),
+    )
+    .hint(format!(
+        "a component may import `dativo:connector@{CONTRACT}` and WASI 0.2 without HTTP; \
+         network and storage are capabilities of the contract"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list(items: &[&str]) -> Vec<String> {
+        items.iter().map(|item| (*item).to_owned()).collect()
+    }
+
+    #[test]
+    fn refuses_what_is_no_connector_of_this_contract() {
+        let refused = |exports: &[&str]| role(&list(exports)).err().map(|e| e.message().to_owned());
+        assert!(refused(&[]).unwrap().contains("neither"));
+        assert!(refused(&["wasi:cli/run@0.2.0"]).unwrap().contains("neither"));
+        assert!(
+            refused(&["dativo:connector/reader@9.0.0"])
+                .unwrap()
+                .contains("made for contract 9.0.0")
+        );
+        assert!(
+            refused(&["dativo:connector/reader@0.1.0", "dativo:connector/writer@0.1.0"])
+                .unwrap()
+                .contains("both")
+        );
+        assert_eq!(refused(&["dativo:connector/reader@0.1.0", "init"]), None);
+    }
+
+    #[test]
+    fn refuses_imports_that_the_runtime_does_not_have() {
+        let refused = |imports: &[&str]| required(&list(imports)).err().is_some();
+        assert!(refused(&["wasi:http/types@0.2.0"]));
+        assert!(refused(&["dativo:connector/http@0.1.0"]));
+        assert!(refused(&["dativo:connector/data@0.2.0"]));
+        assert!(refused(&["env"]));
+        assert_eq!(
+            required(&list(&[
+                "dativo:connector/data@0.1.0",
+                "dativo:connector/object-store@0.1.0",
+                "wasi:io/streams@0.2.6"
+            ]))
+            .unwrap(),
+            ["object-store"]
+        );
+    }
+}

@@ -1,0 +1,57 @@
+//! Components: loaded, checked, compiled once, and run one Store an instance.
+//!
+//! Knows the contract (`wit/`) and wasmtime. Knows no YAML, no file format and no service.
+
+pub mod bindings;
+mod cache;
+mod call;
+mod engine;
+mod loaded;
+mod output;
+mod reader;
+mod state;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+
+pub use cache::hex;
+pub use call::Stop;
+pub use loaded::{CONTRACT, Description, Loaded};
+pub use reader::{Batches, ReaderInstance};
+pub use state::{State, wit_error};
+pub use writer::{CommitRecord, Output, Receipt, Run, WriterInstance};
+
+use crate::error::Result;
+use crate::job::{Limits, Secrets};
+
+/// The engine and the cache of compiled code: one for the process.
+pub struct Components {
+    engine: wasmtime::Engine,
+    cache: cache::Cache,
+}
+
+impl Components {
+    /// Starts the engine. Compiled code is kept in `cache_folder`, or in the user's cache folder.
+    pub fn start(cache_folder: Option<&Path>) -> Result<Self> {
+        Ok(Self { engine: engine::start()?, cache: cache::Cache::open(cache_folder) })
+    }
+}
+
+/// Whom an instance works for: stands on every line it logs.
+pub struct Scope {
+    pub run_id: String,
+    pub job: String,
+    pub tenant: String,
+    /// `reader csv, split 1`.
+    pub instance: String,
+    pub secrets: Arc<Secrets>,
+}
+
+/// All that an instance needs beside its component.
+pub struct Sandbox {
+    pub scope: Scope,
+    pub granted: crate::capabilities::Granted,
+    pub limits: Limits,
+    pub stop: Stop,
+}

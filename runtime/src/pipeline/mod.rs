@@ -1,0 +1,199 @@
+//! The run loop: settle what an earlier run left, read and stage split by split, commit, remember.
+//!
+//! Knows components by their calls and the run store by its verbs; `commit.rs` decides what to do
+//! after a crash, `settle.rs` does it.
+
+pub mod commit;
+pub mod crash;
+mod guard;
+mod metrics;
+mod ready;
+mod report;
+mod settle;
+mod split;
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Instant;
+
+use tokio::task::JoinSet;
+
+use crate::component::{ReaderInstance, Stop};
+use crate::error::{Error, Kind, Result};
+use crate::runs::{JobKey, Outcome, Pending, RunStore};
+use guard::Guard;
+pub use metrics::{Metrics, Totals};
+pub use ready::Ready;
+pub use report::{RunReport, Status, state_json};
+pub use settle::Recovered;
+pub use split::Checker;
+use split::{Done, Shared};
+
+/// What a run needs beside its job.
+pub struct Context {
+    pub store: Arc<RunStore>,
+    pub metrics: Arc<Metrics>,
+    /// How many splits the reader is asked for.
+    pub parallelism: NonZeroU32,
+    /// The user's signal.
+    pub stop: Stop,
+}
+
+/// Runs a job once, from the state of its last commit, and reports whatever happens.
+pub async fn run(ready: Ready, context: &Context) -> RunReport {
+    let start = Instant::now();
+    let mut report = RunReport::new(uuid::Uuid::now_v7().to_string(), &ready);
+    tracing::info!(
+        event = "job_started",
+        run_id = report.run_id,
+        tenant = report.tenant,
+        job = report.job
+    );
+    let outcome = attempt(ready, context, &mut report).await;
+    report.finish(outcome, &context.metrics, start.elapsed());
+    tracing::info!(
+        event = "job_finished",
+        run_id = report.run_id,
+        tenant = report.tenant,
+        job = report.job,
+        status = report.status.name(),
+        rows_read = report.rows_read,
+        rows_written = report.rows_written,
+        bytes_written = report.bytes_written,
+        duration_ms = report.duration_ms
+    );
+    report
+}
+
+async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Result<()> {
+    let run_id = report.run_id.clone();
+    let key = JobKey { tenant: ready.tenant.clone(), job: ready.job.clone() };
+    let lease = context.store.begin(&key, &run_id)?;
+    crash::point("begun");
+    let guard = Guard::start(lease, ready.limits.deadline, context.stop.clone());
+    let outcome = transfer(ready, &key, context, &guard, report).await;
+    // A call that was stopped says only that; the guard knows why.
+    let outcome = outcome.map_err(|error| match error.kind() {
+        Kind::Cancelled => guard.reason().unwrap_or(error),
+        _ => error,
+    });
+    let ended = match &outcome {
+        Ok(outcome) => context.store.finish(&run_id, outcome),
+        // The pending record stays: the next run asks the target what became of it.
+        Err(error) if error.kind() == Kind::CommitUnknown => Ok(()),
+        Err(error) => context.store.finish(
+            &run_id,
+            &match error.kind() {
+                Kind::Cancelled => Outcome::Cancelled,
+                kind => Outcome::Failed {
+                    kind: kind.name().to_owned(),
+                    message: error.message().to_owned(),
+                },
+            },
+        ),
+    };
+    crash::point("finished");
+    outcome.and(ended)
+}
+
+/// Everything between taking the lease and giving it back.
+async fn transfer(
+    ready: Ready,
+    key: &JobKey,
+    context: &Context,
+    guard: &Guard,
+    report: &mut RunReport,
+) -> Result<Outcome> {
+    let settled = settle::settle(&ready, &context.store, key, &report.run_id, guard.stop()).await?;
+    report.recovered = settled.recovered;
+    report.set_state(settled.target_state.as_deref());
+
+    let run = ready.run(&report.run_id, settled.base);
+    let name = format!("reader {}, plan", ready.reader.component.name);
+    let mut planner = ready.open_reader(&run.id, name, settled.state.as_deref(), guard.stop()).await?;
+    let schema = planner.schema().await?;
+    let splits = splits(&mut planner, context.parallelism, &ready).await?;
+    if splits.is_empty() {
+        return Ok(Outcome::Empty);
+    }
+    let state = settled.state;
+    let shared = Arc::new(Shared { ready, run, state, schema, stop: guard.stop() });
+
+    let pending = match stage(&shared, splits, &mut planner, context, guard).await {
+        Ok(pending) => pending,
+        Err(error) => {
+            guard.stop_all();
+            settle::discard(&shared.ready, &shared.run, &[]).await;
+            return Err(error);
+        }
+    };
+    drop(planner);
+    crash::point("before-pending");
+    context.store.record_pending(&shared.run.id, &pending)?;
+    crash::point("pending");
+    let receipt = settle::commit(&shared.ready, &shared.run, &pending).await?;
+    crash::point("committed");
+    report.set_receipt(&receipt, context.metrics.totals().rows_written);
+    report.set_state(pending.state.as_deref());
+    Ok(Outcome::Committed { state: pending.state, receipt: report.receipt_json() })
+}
+
+async fn splits(
+    planner: &mut ReaderInstance,
+    parallelism: NonZeroU32,
+    ready: &Ready,
+) -> Result<Vec<String>> {
+    let splits = planner.splits(parallelism.get()).await?;
+    if splits.len() > parallelism.get() as usize {
+        return Err(Error::new(
+            Kind::GuestFailed,
+            format!(
+                "{} made {} splits where at most {parallelism} were asked for",
+                ready.reader.component.who(),
+                splits.len()
+            ),
+        ));
+    }
+    Ok(splits)
+}
+
+/// Reads all splits side by side into staged outputs, and asks the reader for the state they lead to.
+async fn stage(
+    shared: &Arc<Shared>,
+    splits: Vec<String>,
+    planner: &mut ReaderInstance,
+    context: &Context,
+    guard: &Guard,
+) -> Result<Pending> {
+    let mut tasks = JoinSet::new();
+    let mut done: Vec<Option<Done>> = splits.iter().map(|_| None).collect();
+    for (index, split) in (0..).zip(splits) {
+        let (shared, metrics) = (shared.clone(), context.metrics.split());
+        tasks.spawn(async move { (index, split::transfer(shared, index, split, metrics).await) });
+    }
+    let mut failure: Option<Error> = None;
+    while let Some(joined) = tasks.join_next().await {
+        let error = match joined {
+            Ok((index, Ok(split))) => {
+                if let Some(place) = done.get_mut(index as usize) {
+                    *place = Some(split);
+                }
+                continue;
+            }
+            Ok((_, Err(error))) => error,
+            Err(error) => Error::internal("the task of a split ended").caused_by(error),
+        };
+        guard.stop_all();
+        // The first failure stops the other splits; that they were stopped is no news.
+        if failure.as_ref().is_none_or(|first| first.kind() == Kind::Cancelled) {
+            failure = Some(error);
+        }
+    }
+    if let Some(error) = failure {
+        return Err(error);
+    }
+    let (ends, prepared) = done.into_iter().flatten().map(|done| (done.end, done.prepared)).unzip();
+    let ends: Vec<String> = ends;
+    let state = planner.state(&ends).await?;
+    Ok(Pending { prepared, state, base: shared.run.base.clone() })
+}

@@ -1,0 +1,144 @@
+//! A job whose components are loaded, whose config is checked and whose grants are decided: all that
+//! is needed to make instances. Nothing of the source or target was touched yet.
+
+use std::sync::Arc;
+
+use crate::capabilities::{Granted, object_store};
+use crate::component::{
+    Components, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
+};
+use crate::error::{Error, Result};
+use crate::job::{Endpoint, Job, Limits, Secrets};
+use crate::plan::{ComponentPlan, Facts, Plan};
+use crate::plugins::Plugins;
+
+/// A job that is ready to run.
+pub struct Ready {
+    pub job: String,
+    pub tenant: String,
+    pub plan: Plan,
+    pub reader: Side,
+    pub writer: Side,
+    pub limits: Limits,
+    pub secrets: Arc<Secrets>,
+}
+
+/// One component of a job, with what it gets.
+pub struct Side {
+    pub component: Loaded,
+    /// JSON, with placeholders for secrets.
+    pub config: String,
+    granted: Granted,
+}
+
+impl Ready {
+    /// Loads the components of `job`, checks their config and decides their grants.
+    pub async fn new(
+        job: &Job,
+        components: &Components,
+        plugins: &Plugins,
+    ) -> Result<Self, Vec<Error>> {
+        let reader = plugins.resolve(components, &job.source).await;
+        let writer = plugins.resolve(components, &job.target).await;
+        let (reader, writer) = match (reader, writer) {
+            (Ok(reader), Ok(writer)) => (reader, writer),
+            (reader, writer) => {
+                return Err([reader.err(), writer.err()].into_iter().flatten().collect());
+            }
+        };
+        let mut problems = Vec::new();
+        for (endpoint, component) in [(&job.source, &reader), (&job.target, &writer)] {
+            let checked = endpoint.check_config(&component.description.config_schema);
+            problems.extend(checked.err().into_iter().flatten());
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        let plan = Plan::new(job, &facts(&reader), &facts(&writer))?;
+        let secrets = Arc::new(job.secrets.clone());
+        let reader = Side::new(&job.source, reader, &plan.reader, &secrets);
+        let writer = Side::new(&job.target, writer, &plan.writer, &secrets);
+        match (reader, writer) {
+            (Ok(reader), Ok(writer)) => Ok(Self {
+                job: job.name.clone(),
+                tenant: job.tenant.clone(),
+                plan,
+                reader,
+                writer,
+                limits: job.limits.clone(),
+                secrets,
+            }),
+            (reader, writer) => Err([reader.err(), writer.err()].into_iter().flatten().collect()),
+        }
+    }
+
+    /// The identity of one run of this job.
+    pub fn run(&self, id: &str, base: Option<String>) -> Run {
+        Run { id: id.to_owned(), job: self.job.clone(), tenant: self.tenant.clone(), base }
+    }
+
+    pub async fn open_reader(
+        &self,
+        run_id: &str,
+        instance: String,
+        state: Option<&str>,
+        stop: Stop,
+    ) -> Result<ReaderInstance> {
+        let sandbox = self.sandbox(&self.reader, run_id, instance, stop);
+        ReaderInstance::open(&self.reader.component, sandbox, &self.reader.config, state).await
+    }
+
+    pub async fn start_writer(
+        &self,
+        run_id: &str,
+        instance: String,
+        stop: Stop,
+    ) -> Result<WriterInstance> {
+        let sandbox = self.sandbox(&self.writer, run_id, instance, stop);
+        WriterInstance::start(&self.writer.component, sandbox).await
+    }
+
+    fn sandbox(&self, side: &Side, run_id: &str, instance: String, stop: Stop) -> Sandbox {
+        Sandbox {
+            scope: Scope {
+                run_id: run_id.to_owned(),
+                job: self.job.clone(),
+                tenant: self.tenant.clone(),
+                instance,
+                secrets: self.secrets.clone(),
+            },
+            granted: side.granted.clone(),
+            limits: self.limits.clone(),
+            stop,
+        }
+    }
+}
+
+impl Side {
+    fn new(
+        endpoint: &Endpoint,
+        component: Loaded,
+        plan: &ComponentPlan,
+        secrets: &Arc<Secrets>,
+    ) -> Result<Self> {
+        let uses = |name: &str| component.capabilities.iter().any(|used| used == name);
+        let object_store = uses("object-store")
+            .then(|| object_store::Access::new(plan.targets("object-store"), secrets.clone()))
+            .transpose()
+            .map_err(|error| error.at(endpoint.implementation_location()))?;
+        let granted = Granted {
+            object_store: object_store.map(Arc::new),
+            files: plan.files().map(Into::into).collect(),
+        };
+        Ok(Self { component, config: endpoint.config.to_string(), granted })
+    }
+}
+
+fn facts(component: &Loaded) -> Facts<'_> {
+    Facts {
+        name: &component.name,
+        origin: &component.origin,
+        capabilities: &component.capabilities,
+        config_schema: &component.description.config_schema,
+    }
+}

@@ -1,0 +1,133 @@
+//! What a run did, as `run --json` prints it.
+
+use std::time::Duration;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::{Metrics, Ready, Recovered};
+use crate::component::{Output, Receipt};
+use crate::error::{Error, Kind, Result};
+use crate::runs::Outcome;
+
+/// The summary of a run.
+#[derive(Debug, Serialize)]
+pub struct RunReport {
+    pub run_id: String,
+    pub job: String,
+    pub tenant: String,
+    pub status: Status,
+    pub rows_read: u64,
+    /// Rows that this run made visible at the target.
+    pub rows_written: u64,
+    /// Rows that a contract refused.
+    pub rows_rejected: u64,
+    /// Bytes of the published objects.
+    pub bytes_written: u64,
+    pub outputs: Vec<Output>,
+    /// What else the writer reported.
+    pub details: Option<Value>,
+    /// The state that the target holds after this run.
+    pub state: Option<Value>,
+    /// Earlier runs that were cut short, and what became of them.
+    pub recovered: Vec<Recovered>,
+    pub duration_ms: u64,
+    /// From the start of the process to its first batch, where there was one.
+    pub first_batch_ms: Option<u64>,
+    /// The most memory that the process had resident so far.
+    pub peak_memory_bytes: u64,
+    #[serde(serialize_with = "error_json")]
+    pub error: Option<Error>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    Success,
+    Failed,
+    Cancelled,
+}
+
+impl Status {
+    pub fn name(self) -> &'static str {
+        match self {
+            Status::Success => "success",
+            Status::Failed => "failed",
+            Status::Cancelled => "cancelled",
+        }
+    }
+}
+
+impl RunReport {
+    pub(super) fn new(run_id: String, ready: &Ready) -> Self {
+        Self {
+            run_id,
+            job: ready.job.clone(),
+            tenant: ready.tenant.clone(),
+            status: Status::Success,
+            rows_read: 0,
+            rows_written: 0,
+            rows_rejected: 0,
+            bytes_written: 0,
+            outputs: Vec::new(),
+            details: None,
+            state: None,
+            recovered: Vec::new(),
+            duration_ms: 0,
+            first_batch_ms: None,
+            peak_memory_bytes: 0,
+            error: None,
+        }
+    }
+
+    pub(super) fn set_receipt(&mut self, receipt: &Receipt, rows_written: u64) {
+        self.rows_written = rows_written;
+        self.bytes_written = receipt.outputs.iter().map(|output| output.bytes).sum();
+        self.outputs = receipt.outputs.clone();
+        self.details = receipt.details.clone();
+    }
+
+    /// A component's state is text; where it is JSON it is shown as such.
+    pub(super) fn set_state(&mut self, state: Option<&str>) {
+        self.state = state.map(state_json);
+    }
+
+    pub(super) fn receipt_json(&self) -> String {
+        json!({ "outputs": self.outputs, "details": self.details }).to_string()
+    }
+
+    pub(super) fn finish(&mut self, outcome: Result<Outcome>, metrics: &Metrics, took: Duration) {
+        self.error = outcome.err();
+        self.status = match self.error.as_ref().map(Error::kind) {
+            None => Status::Success,
+            Some(Kind::Cancelled) => Status::Cancelled,
+            Some(_) => Status::Failed,
+        };
+        self.rows_read = metrics.totals().rows_read;
+        self.first_batch_ms = metrics.first_batch().map(millis);
+        self.duration_ms = millis(took);
+        self.peak_memory_bytes = peak_memory_bytes();
+    }
+}
+
+/// A component's state as JSON where it is JSON, else as text.
+pub fn state_json(state: &str) -> Value {
+    serde_json::from_str(state).unwrap_or_else(|_| Value::String(state.to_owned()))
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn error_json<S: serde::Serializer>(error: &Option<Error>, to: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(crate::report::errors::to_json).serialize(to)
+}
+
+/// The most memory that was resident at once since the process started, in bytes; 0 where the system
+/// does not tell.
+fn peak_memory_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}
