@@ -1,0 +1,9 @@
+//! Parquet encoding: batches in, file bytes out, all in host memory.
+//!
+//! Needs no grant: it reaches nothing. The threat it bounds is memory: what an encoder buffers counts
+//! toward the limit of the instance that holds it.
+
+mod client;
+mod host;
+
+pub use host::HostEncoder;

@@ -1,0 +1,88 @@
+//! Does what `commit.rs` decides: publishes or removes what earlier runs left, and commits this one.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::commit::{self, AfterFailure, Decision, TargetFact};
+use super::crash;
+use super::ready::Ready;
+use crate::component::{CommitRecord, Receipt, Run, Stop};
+use crate::error::{Error, Kind, Result};
+use crate::runs::{JobKey, Outcome, Pending, RunStore};
+
+/// How long cleaning up after a failure or a signal may take. What is left is removed by the next run.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Where a run starts from.
+pub struct Settled {
+    /// The run of the target's last commit.
+    pub base: Option<String>,
+    /// What the reader is opened with.
+    pub state: Option<String>,
+    /// What the target holds: differs from `state` after `state reset`.
+    pub target_state: Option<String>,
+    pub recovered: Vec<Recovered>,
+}
+
+/// An earlier run that was cut short.
+#[derive(Debug, Clone, Serialize)]
+pub struct Recovered {
+    pub run_id: String,
+    pub outcome: RecoveredAs,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecoveredAs {
+    /// Its commit had landed.
+    AlreadyCommitted,
+    /// Its rows were staged and are now published.
+    Published,
+    /// What it had staged was removed; its rows are read again.
+    Removed,
+}
+
+impl RecoveredAs {
+    /// For people: what became of the run.
+    pub fn sentence(self) -> &'static str {
+        match self {
+            RecoveredAs::AlreadyCommitted => "its commit had landed",
+            RecoveredAs::Published => "its rows were staged and are now published",
+            RecoveredAs::Removed => "what it had staged was removed",
+        }
+    }
+}
+
+/// Asks the target for its last commit, in an instance of its own.
+async fn last_commit(ready: &Ready, run_id: &str, stop: Stop) -> Result<Option<CommitRecord>> {
+    let mut writer = ready.start_writer(run_id, "writer, last commit".to_owned(), stop).await?;
+    writer.last_commit(&ready.writer.config, &ready.tenant, &ready.job).await
+}
+
+/// Sends a commit, in an instance of its own. A signal does not interrupt it: it is one step at the
+/// target and bounded by the call's deadline.
+async fn send(ready: &Ready, run: &Run, pending: &Pending) -> Result<Receipt> {
+    let mut writer = ready.start_writer(&run.id, "writer, commit".to_owned(), Stop::never()).await?;
+    let state = pending.state.as_deref();
+    writer.commit(&ready.writer.config, run, &pending.prepared, state).await
+}
+
+/// Removes what `run` staged. Best effort, within [`DISCARD_TIMEOUT`]: the next run tries again.
+pub async fn discard(ready: &Ready, run: &Run, prepared: &[String]) -> bool {
+    let abort = async {
+        let mut writer =
+            ready.start_writer(&run.id, "writer, abort".to_owned(), Stop::never()).await?;
+        writer.abort(&ready.writer.config, run, prepared).await
+    };
+    let problem = match tokio::time::timeout(DISCARD_TIMEOUT, abort).await {
+        Ok(Ok(())) => return true,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "it took too long".to_owned(),
+    };
+    tracing::warn!(
+        run_id = run.id, tenant = run.tenant, problem,
+        "what the run staged could not be removed now; the next run of the job removes it"
+    );
+    false
+}
