@@ -1,0 +1,2 @@
+//! Placeholder for the lead's module.
+pub mod errors;
