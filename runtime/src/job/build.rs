@@ -1,0 +1,461 @@
+//! JobSpec → Job: units, names, secrets, and the rules that concern more than one key.
+//!
+//! Does no I/O but reading secrets.
+
+use std::collections::BTreeMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::check::value_problem;
+use super::implementation::{Implementation, Refusal, Role, built_in};
+use super::schedule::Schedule;
+use super::secrets::{self, Resolver};
+use super::spec::{EndpointKind, EndpointSpec, JobSpec, LimitsSpec, Size, Span, TargetSpec};
+use super::units::{self, GIB, KIB, MIB};
+use super::yaml::{Document, escape};
+use super::{Endpoint, Job, Limits, LoadOptions};
+use crate::error::{Error, Kind};
+
+/// The job, if nothing is added to `problems`. What the schema has refused (`refused`, pointers) is
+/// no longer in `spec` and is not reported again.
+pub fn job(
+    spec: JobSpec,
+    document: &Arc<Document>,
+    options: &LoadOptions,
+    refused: &[String],
+    problems: &mut Vec<Error>,
+) -> Option<Job> {
+    let mut builder = Builder {
+        document,
+        refused,
+        problems,
+    };
+    if spec.asset_path.is_some() {
+        builder.problem(
+            "/asset_path",
+            "asset contracts are not checked by this version",
+            "remove `asset_path`; a contract that nobody checks promises too much",
+        );
+    }
+    let name = builder.name(spec.name);
+    let schedule = spec
+        .schedule
+        .and_then(|schedule| builder.schedule(schedule.interval?));
+    let limits = builder.limits(&spec.limits.unwrap_or_default());
+    let source = builder.source(
+        spec.source.and_then(|source| source.reader),
+        spec.source_connector,
+    );
+    let target = builder.target(spec.target, spec.target_connector);
+    builder.no_secrets_outside(document.value(), "", false);
+
+    // Without a tenant there is no telling which secrets may be seen.
+    let tenant = spec.tenant_id?;
+    let mut resolver = Resolver::new(options.secrets_dir.as_deref(), &tenant);
+    let source = source.map(|draft| builder.hide_secrets(draft, &mut resolver));
+    let target = target.map(|draft| builder.hide_secrets(draft, &mut resolver));
+    Some(Job {
+        file: document.file().to_path_buf(),
+        name: name?,
+        tenant,
+        environment: spec.environment,
+        asset: spec.asset,
+        source: source?,
+        target: target?,
+        schedule,
+        limits,
+        parallelism: spec.parallelism.and_then(NonZeroU32::new),
+        secrets: resolver.finish(),
+    })
+}
+
+struct Builder<'a> {
+    document: &'a Arc<Document>,
+    refused: &'a [String],
+    problems: &'a mut Vec<Error>,
+}
+
+impl Builder<'_> {
+    fn problem(&mut self, pointer: &str, message: &str, hint: &str) {
+        let error = Error::new(Kind::JobInvalid, message)
+            .at(self.document.locate(pointer))
+            .hint(hint);
+        self.problems.push(error);
+    }
+
+    /// Whether something under `pointer` has been refused, so that its absence here means nothing.
+    fn was_refused(&self, pointer: &str) -> bool {
+        self.refused.iter().any(|refused| {
+            refused
+                .strip_prefix(pointer)
+                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                || pointer
+                    .strip_prefix(refused.as_str())
+                    .is_some_and(|rest| rest.starts_with('/'))
+        })
+    }
+
+    fn name(&mut self, name: Option<String>) -> Option<String> {
+        if name.is_some() {
+            return name;
+        }
+        let stem = self
+            .document
+            .file()
+            .file_stem()
+            .and_then(|stem| stem.to_str())
+            .unwrap_or_default();
+        let fits = (1..=128).contains(&stem.len())
+            && !stem.starts_with('.')
+            && stem
+                .bytes()
+                .all(|b| b.is_ascii_alphanumeric() || b"_-.".contains(&b));
+        if !fits && !self.was_refused("/name") {
+            let message = format!("the file name `{stem}` cannot be the name of a job");
+            let hint = "add `name: ...` with letters, digits, `_`, `-` and `.`";
+            self.problem("", &message, hint);
+        }
+        fits.then(|| stem.to_owned())
+    }
+
+    fn schedule(&mut self, interval: String) -> Option<Schedule> {
+        let pointer = "/schedule/interval";
+        match Schedule::parse(&interval) {
+            Ok(schedule) => Some(schedule),
+            Err(must) => {
+                let error = Error::new(Kind::JobInvalid, format!("`schedule.interval` {must}"))
+                    .at(self.document.locate(pointer))
+                    .hint("`0 2 * * *` is daily at 02:00, `*/15 * * * *` every 15 minutes");
+                self.problems.push(error);
+                None
+            }
+        }
+    }
+
+    fn limits(&mut self, spec: &LimitsSpec) -> Limits {
+        let second = Duration::from_secs(1);
+        let day = second * 24 * 60 * 60;
+        let default = Limits::default();
+        Limits {
+            memory_bytes: self.size(
+                "memory",
+                &spec.memory,
+                16 * MIB,
+                8 * GIB,
+                default.memory_bytes,
+            ),
+            call_timeout: self.span(
+                "call_timeout",
+                &spec.call_timeout,
+                second,
+                day,
+                default.call_timeout,
+            ),
+            cpu_per_call: self.span(
+                "cpu_per_call",
+                &spec.cpu_per_call,
+                second / 10,
+                second * 3600,
+                default.cpu_per_call,
+            ),
+            deadline: self.span(
+                "deadline",
+                &spec.deadline,
+                second,
+                day * 30,
+                default.deadline,
+            ),
+            log_bytes: self.size("log", &spec.log, 4 * KIB, 64 * MIB, default.log_bytes),
+            batch_rows: spec.batch_rows.unwrap_or(default.batch_rows),
+        }
+    }
+
+    fn size(&mut self, key: &str, size: &Option<Size>, min: u64, max: u64, default: u64) -> u64 {
+        let Some(Size(value)) = size else {
+            return default;
+        };
+        units::size(value, min..=max)
+            .unwrap_or_else(|must| self.limit_problem(key, value, &must, default))
+    }
+
+    fn span(
+        &mut self,
+        key: &str,
+        span: &Option<Span>,
+        min: Duration,
+        max: Duration,
+        default: Duration,
+    ) -> Duration {
+        let Some(Span(value)) = span else {
+            return default;
+        };
+        units::duration(value, min..=max)
+            .unwrap_or_else(|must| self.limit_problem(key, value, &must, default))
+    }
+
+    fn limit_problem<T>(&mut self, key: &str, value: &Value, must: &str, default: T) -> T {
+        let pointer = format!("/limits/{key}");
+        self.problems
+            .push(value_problem(self.document, &pointer, value, must));
+        default
+    }
+
+    fn source(&mut self, spec: Option<EndpointSpec>, connector: Option<String>) -> Option<Draft> {
+        let place = Side {
+            role: Role::Reader,
+            pointer: "/source/reader",
+            parent: "/source",
+            connector: "/source_connector",
+        };
+        self.endpoint(spec, connector, &place)
+    }
+
+    fn target(&mut self, spec: Option<TargetSpec>, connector: Option<String>) -> Option<Draft> {
+        let place = Side {
+            role: Role::Writer,
+            pointer: "/target/writer",
+            parent: "/target",
+            connector: "/target_connector",
+        };
+        let Some(TargetSpec {
+            writer,
+            warehouse,
+            namespace,
+            table,
+        }) = spec
+        else {
+            return self.endpoint(None, connector, &place);
+        };
+        let mut table_config = Map::new();
+        for (key, value) in [
+            ("warehouse", warehouse),
+            ("namespace", namespace),
+            ("table", table),
+        ] {
+            if let Some(value) = value {
+                table_config.insert(key.to_owned(), value.into());
+            }
+        }
+        let Some(first) = table_config.keys().next() else {
+            return self.endpoint(writer, connector, &place);
+        };
+        if writer.is_some() {
+            let message = format!("`target` has both `writer` and `{first}`");
+            let hint = "keep `writer` and move the others into `writer.config`, or remove `writer`";
+            self.problem(&format!("/target/{first}"), &message, hint);
+            return None;
+        }
+        if let Some(connector) = connector.filter(|connector| connector != "iceberg") {
+            let message = format!(
+                "`warehouse`, `namespace` and `table` mean `iceberg`, and `target_connector` is `{connector}`"
+            );
+            let hint =
+                "write `target_connector: iceberg`, or name the writer under `target.writer`";
+            self.problem("/target_connector", &message, hint);
+            return None;
+        }
+        let missing: Vec<_> = ["warehouse", "namespace", "table"]
+            .into_iter()
+            .filter(|key| {
+                !table_config.contains_key(*key) && !self.was_refused(&format!("/target/{key}"))
+            })
+            .collect();
+        for key in missing {
+            let message = format!("missing key `{key}` in `target`");
+            let error = Error::new(Kind::JobInvalid, message)
+                .at(self.document.locate_key("/target"))
+                .hint("an Iceberg table needs `warehouse`, `namespace` and `table`");
+            self.problems.push(error);
+        }
+        Some(Draft {
+            role: Role::Writer,
+            implementation: Implementation::BuiltIn("iceberg"),
+            implementation_pointer: "/target".to_owned(),
+            config: table_config,
+            config_pointer: "/target".to_owned(),
+            pointer: "/target".to_owned(),
+            grants: BTreeMap::new(),
+        })
+    }
+
+    fn endpoint(
+        &mut self,
+        spec: Option<EndpointSpec>,
+        connector: Option<String>,
+        side: &Side,
+    ) -> Option<Draft> {
+        let Side { role, pointer, .. } = *side;
+        let given = spec.is_some();
+        let spec = spec.unwrap_or(EndpointSpec {
+            kind: None,
+            implementation: None,
+            config: None,
+            grants: None,
+        });
+        let own = format!("{pointer}/implementation");
+        let (text, at) = match (spec.implementation, connector) {
+            (Some(_), _) if spec.kind == Some(EndpointKind::Default) => {
+                let message = "`type: default` and `implementation` exclude each other";
+                let hint = format!(
+                    "write `type: custom`, or remove `implementation` to take the connector's own {role}"
+                );
+                self.problem(&format!("{pointer}/type"), message, &hint);
+                return None;
+            }
+            (Some(text), _) => (text, own),
+            (None, _) if spec.kind == Some(EndpointKind::Custom) => {
+                if !self.was_refused(&own) {
+                    let message = "`type: custom` needs an `implementation`";
+                    let hint = format!(
+                        "add `implementation: NAME`: a built-in ({}), a component in the plugins directory, or a `.wasm` file",
+                        built_in(role)
+                    );
+                    self.problem(&format!("{pointer}/type"), message, &hint);
+                }
+                return None;
+            }
+            (None, Some(connector)) => (connector, side.connector.to_owned()),
+            (None, None) => {
+                if ![side.parent, side.connector]
+                    .iter()
+                    .any(|pointer| self.was_refused(pointer))
+                {
+                    let message = format!("the job names no {role}");
+                    let hint = format!(
+                        "add `implementation: NAME` under `{}`; the built-in {role}s are {}",
+                        &pointer[1..].replace('/', "."),
+                        built_in(role)
+                    );
+                    let at = if given { pointer } else { side.parent };
+                    let error = Error::new(Kind::JobInvalid, message)
+                        .at(self.document.locate_key(at))
+                        .hint(hint);
+                    self.problems.push(error);
+                }
+                return None;
+            }
+        };
+        let implementation = match Implementation::resolve(&text, role) {
+            Ok(implementation) => implementation,
+            Err(Refusal { message, hint }) => {
+                self.problem(&at, &message, &hint);
+                return None;
+            }
+        };
+        Some(Draft {
+            role,
+            implementation,
+            implementation_pointer: at,
+            config: spec.config.unwrap_or_default(),
+            config_pointer: format!("{pointer}/config"),
+            pointer: pointer.to_owned(),
+            grants: spec.grants.unwrap_or_default(),
+        })
+    }
+
+    fn hide_secrets(&mut self, draft: Draft, resolver: &mut Resolver) -> Endpoint {
+        let written = Value::Object(draft.config);
+        let mut config = written.clone();
+        self.hide(&mut config, &draft.config_pointer, resolver);
+        Endpoint {
+            role: draft.role,
+            implementation: draft.implementation,
+            config,
+            grants: draft.grants,
+            written,
+            document: Arc::clone(self.document),
+            pointer: draft.pointer,
+            implementation_pointer: draft.implementation_pointer,
+            config_pointer: draft.config_pointer,
+        }
+    }
+
+    fn hide(&mut self, value: &mut Value, pointer: &str, resolver: &mut Resolver) {
+        match value {
+            Value::String(text) => {
+                let (hidden, refusals) = resolver.hide(text);
+                *text = hidden;
+                for (part, Refusal { message, hint }) in refusals {
+                    let error = Error::new(Kind::JobInvalid, message)
+                        .at(self.document.locate_part(pointer, &part))
+                        .hint(hint);
+                    self.problems.push(error);
+                }
+            }
+            Value::Array(list) => {
+                for (index, item) in list.iter_mut().enumerate() {
+                    self.hide(item, &format!("{pointer}/{index}"), resolver);
+                }
+            }
+            Value::Object(map) => {
+                for (key, item) in map {
+                    self.hide(item, &format!("{pointer}/{}", escape(key)), resolver);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// A reference stands for text in a config and for nothing else.
+    fn no_secrets_outside(&mut self, value: &Value, pointer: &str, allowed: bool) {
+        let allowed = allowed || CONFIGS.contains(&pointer);
+        let hint = "a secret can stand for text under `config`, and for nothing else";
+        match value {
+            Value::String(text) if !allowed && text.contains(secrets::MARK) => {
+                let error = Error::new(Kind::JobInvalid, "a secret cannot stand here")
+                    .at(self.document.locate_part(pointer, secrets::MARK))
+                    .hint(hint);
+                self.problems.push(error);
+            }
+            Value::Array(list) => {
+                for (index, item) in list.iter().enumerate() {
+                    self.no_secrets_outside(item, &format!("{pointer}/{index}"), allowed);
+                }
+            }
+            Value::Object(map) => {
+                for (key, item) in map {
+                    let pointer = format!("{pointer}/{}", escape(key));
+                    if key.contains(secrets::MARK) {
+                        let error = Error::new(Kind::JobInvalid, "a secret cannot be a key")
+                            .at(self.document.locate_key(&pointer))
+                            .hint(hint);
+                        self.problems.push(error);
+                    }
+                    self.no_secrets_outside(item, &pointer, allowed);
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Where components read, and so where secrets may stand.
+const CONFIGS: [&str; 5] = [
+    "/source/reader/config",
+    "/target/writer/config",
+    "/target/warehouse",
+    "/target/namespace",
+    "/target/table",
+];
+
+/// One side of a job, and where it stands in the file.
+struct Side {
+    role: Role,
+    pointer: &'static str,
+    parent: &'static str,
+    connector: &'static str,
+}
+
+/// An endpoint whose secrets are still written out as references.
+struct Draft {
+    role: Role,
+    implementation: Implementation,
+    implementation_pointer: String,
+    config: Map<String, Value>,
+    config_pointer: String,
+    pointer: String,
+    grants: BTreeMap<String, Vec<String>>,
+}

@@ -1,0 +1,250 @@
+//! The job file: YAML → [`spec`] as written → [`Job`], which cannot be wrong.
+//!
+//! Every rule about the file is behind [`load`], which reports all that is wrong at once, each problem
+//! with its place. Knows nothing about components, grants and runs: it resolves names and hides
+//! secrets, and leaves the rest to the plan.
+
+mod build;
+mod check;
+mod implementation;
+mod reference;
+mod schedule;
+mod secrets;
+mod spec;
+mod units;
+mod yaml;
+
+#[cfg(test)]
+mod golden;
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read as _;
+use std::num::NonZeroU32;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::Value;
+
+pub use implementation::{Implementation, Role};
+pub use reference::reference;
+pub use schedule::Schedule;
+pub use secrets::Secrets;
+pub use spec::schema;
+
+use crate::error::{Error, Kind, Location};
+use yaml::Document;
+
+/// What a job is loaded with, beside its file.
+#[derive(Debug, Clone, Default)]
+pub struct LoadOptions {
+    /// `DIR/<tenant>/<NAME>` files, looked up before the environment.
+    pub secrets_dir: Option<PathBuf>,
+}
+
+/// A valid job.
+#[derive(Debug, Clone)]
+pub struct Job {
+    pub file: PathBuf,
+    /// State is kept under tenant and name.
+    pub name: String,
+    /// Safe as one segment of a path.
+    pub tenant: String,
+    pub environment: Option<String>,
+    pub asset: Option<String>,
+    pub source: Endpoint,
+    pub target: Endpoint,
+    pub schedule: Option<Schedule>,
+    pub limits: Limits,
+    /// How many splits are read side by side; the number of processors if absent.
+    pub parallelism: Option<NonZeroU32>,
+    pub secrets: Secrets,
+}
+
+/// One component and what it is given.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    pub role: Role,
+    pub implementation: Implementation,
+    /// An object, with a placeholder for every secret.
+    pub config: Value,
+    /// Capability → patterns, as written.
+    pub grants: BTreeMap<String, Vec<String>>,
+    /// The config with its references, for messages.
+    written: Value,
+    document: Arc<Document>,
+    /// JSON pointers into the document.
+    pointer: String,
+    implementation_pointer: String,
+    config_pointer: String,
+}
+
+/// What a run may use. Descriptions and ranges are in `LimitsSpec`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    pub memory_bytes: u64,
+    pub call_timeout: Duration,
+    pub cpu_per_call: Duration,
+    pub deadline: Duration,
+    pub log_bytes: u64,
+    pub batch_rows: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 256 * units::MIB,
+            call_timeout: Duration::from_secs(5 * 60),
+            cpu_per_call: Duration::from_secs(60),
+            deadline: Duration::from_secs(24 * 60 * 60),
+            log_bytes: units::MIB,
+            batch_rows: 65_536,
+        }
+    }
+}
+
+/// Reads, checks and resolves a job file. The errors are in the order of the file.
+pub fn load(file: &Path, options: &LoadOptions) -> Result<Job, Vec<Error>> {
+    let text = read(file).map_err(|error| vec![error])?;
+    parse(file, &text, options)
+}
+
+fn read(file: &Path) -> Result<String, Error> {
+    let refuse = |message: String| {
+        Error::new(Kind::JobInvalid, message)
+            .hint("give the path of a job file, such as `jobs/quickstart.yaml`")
+    };
+    let shown = file.display();
+    let mut text = String::new();
+    File::open(file)
+        .and_then(|file| file.take(yaml::MAX_BYTES + 1).read_to_string(&mut text))
+        .map_err(|error| match error.kind() {
+            std::io::ErrorKind::NotFound => refuse(format!("there is no job file `{shown}`")),
+            std::io::ErrorKind::InvalidData => refuse(format!("`{shown}` is not UTF-8 text")),
+            _ => refuse(format!("cannot read the job file `{shown}`")).caused_by(error),
+        })?;
+    Ok(text)
+}
+
+fn parse(file: &Path, text: &str, options: &LoadOptions) -> Result<Job, Vec<Error>> {
+    let (document, mut problems) = Document::parse(file, text).map_err(|error| vec![error])?;
+    let document = Arc::new(document);
+    if !document.value().is_object() {
+        let error = Error::new(Kind::JobInvalid, "a job is a mapping of keys to values")
+            .at(document.locate(""))
+            .hint("start with `tenant_id: NAME`; `dativo-wasm schema job` prints all keys");
+        return Err(vec![error]);
+    }
+    let place = check::Place {
+        document: &document,
+        pointer: "",
+    };
+    let found = check::check(&schema(), document.value(), &place).map_err(|error| {
+        vec![Error::internal("the schema of jobs is not valid").caused_by(error)]
+    })?;
+
+    // What is wrong is left out, so that the rest can be checked in the same go.
+    let mut value = document.value().clone();
+    let mut refused = Vec::new();
+    for problem in found {
+        if let Some(pointer) = problem.pointer {
+            remove(&mut value, &pointer);
+            refused.push(pointer);
+        }
+        problems.push(problem.error);
+    }
+    let job = match serde_json::from_value(value) {
+        Ok(spec) => build::job(spec, &document, options, &refused, &mut problems),
+        Err(_) if !problems.is_empty() => None,
+        Err(error) => {
+            problems.push(
+                Error::internal("the schema of jobs and their types disagree").caused_by(error),
+            );
+            None
+        }
+    };
+    match job {
+        Some(job) if problems.is_empty() => Ok(job),
+        _ => {
+            problems.sort_by_key(|error| error.location().map(|at| (at.line, at.column)));
+            if problems.is_empty() {
+                problems.push(Error::internal("a job was refused without a reason"));
+            }
+            Err(problems)
+        }
+    }
+}
+
+fn remove(value: &mut Value, pointer: &str) {
+    let Some((parent, key)) = pointer.rsplit_once('/') else {
+        return;
+    };
+    match value.pointer_mut(parent) {
+        Some(Value::Object(map)) => {
+            map.shift_remove(&key.replace("~1", "/").replace("~0", "~"));
+        }
+        // Taking an item out would move the others away from their places.
+        Some(Value::Array(_)) => remove(value, parent),
+        _ => {}
+    }
+}
+
+impl Endpoint {
+    /// Where the job names the implementation.
+    pub fn implementation_location(&self) -> Option<Location> {
+        self.document.locate(&self.implementation_pointer)
+    }
+
+    /// The place of a part of the config, or of its nearest parent in the file. `json_pointer` starts
+    /// at the config block.
+    pub fn locate(&self, json_pointer: &str) -> Option<Location> {
+        self.document
+            .locate(&format!("{}{json_pointer}", self.config_pointer))
+    }
+
+    /// Where the job grants `capability`, or the nearest parent.
+    pub fn grant_location(&self, capability: &str) -> Option<Location> {
+        let pointer = format!("{}/grants/{}", self.pointer, yaml::escape(capability));
+        self.document.locate_key(&pointer)
+    }
+
+    /// Checks the config against the JSON Schema that the component gives for it. What a secret says
+    /// is not checked, only that text is wanted in its place.
+    pub fn check_config(&self, schema_json: &str) -> Result<(), Vec<Error>> {
+        let invalid = |cause: String| {
+            let error = Error::new(
+                Kind::ComponentInvalid,
+                format!(
+                    "the {} has a config schema that is not a valid JSON Schema",
+                    self.role
+                ),
+            );
+            vec![
+                error
+                    .at(self.implementation_location())
+                    .caused_by(cause)
+                    .hint("ask the author of the component"),
+            ]
+        };
+        if schema_json.len() > check::MAX_SCHEMA_BYTES {
+            return Err(invalid(format!(
+                "it has more than {} bytes",
+                check::MAX_SCHEMA_BYTES
+            )));
+        }
+        let schema: Value =
+            serde_json::from_str(schema_json).map_err(|error| invalid(error.to_string()))?;
+        let place = check::Place {
+            document: &self.document,
+            pointer: &self.config_pointer,
+        };
+        let problems = check::check(&schema, &self.written, &place).map_err(invalid)?;
+        if problems.is_empty() {
+            return Ok(());
+        }
+        let mut errors: Vec<_> = problems.into_iter().map(|problem| problem.error).collect();
+        errors.sort_by_key(|error| error.location().map(|at| (at.line, at.column)));
+        Err(errors)
+    }
+}

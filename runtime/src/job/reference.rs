@@ -1,0 +1,128 @@
+//! `docs/job-reference.md`, generated from the schema that jobs are checked against.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use super::spec::schema;
+
+/// The reference page of the job file, in Markdown.
+pub fn reference() -> String {
+    let mut page = "# Job reference\n\n\
+        Generated from the types in `runtime/src/job/spec.rs`; `BLESS=1 cargo test job::reference` writes it again.\n\
+        `dativo-wasm schema job` prints the same as a JSON Schema for editors.\n"
+        .to_owned();
+    section(&mut page, "", &schema());
+    page
+}
+
+fn section(page: &mut String, path: &str, schema: &Value) {
+    let text = |schema: &Value| {
+        schema["description"]
+            .as_str()
+            .unwrap_or_default()
+            .replace('\n', " ")
+    };
+    let title = if path.is_empty() {
+        "The whole file".to_owned()
+    } else {
+        format!("`{path}`")
+    };
+    // Writing to a string cannot fail.
+    let _ = write!(
+        page,
+        "\n## {title}\n\n{}\n\n| key | value | meaning |\n|---|---|---|\n",
+        text(schema)
+    );
+    let Some(properties) = schema["properties"].as_object() else {
+        return;
+    };
+    let required = |key: &str| {
+        schema["required"]
+            .as_array()
+            .is_some_and(|list| list.iter().any(|k| k == key))
+    };
+    for (key, property) in properties {
+        let must = if required(key) { " **Required.**" } else { "" };
+        let _ = writeln!(
+            page,
+            "| `{key}` | {} | {}{must} |",
+            kind(property),
+            text(property)
+        );
+    }
+    for (key, property) in properties {
+        if property["properties"].is_object() {
+            let path = if path.is_empty() {
+                key.clone()
+            } else {
+                format!("{path}.{key}")
+            };
+            section(page, &path, property);
+        }
+    }
+}
+
+fn kind(schema: &Value) -> String {
+    if let Some(options) = schema["enum"].as_array() {
+        let options = options
+            .iter()
+            .filter_map(Value::as_str)
+            .map(|option| format!("`{option}`"));
+        return options.collect::<Vec<_>>().join(" or ");
+    }
+    let one = |name: &str| match name {
+        "string" => "text",
+        "integer" => "whole number",
+        "object" => "mapping",
+        "array" => "list",
+        _ => "value",
+    };
+    match &schema["type"] {
+        Value::String(name) => one(name).to_owned(),
+        Value::Array(names) => names
+            .iter()
+            .filter_map(Value::as_str)
+            .map(one)
+            .collect::<Vec<_>>()
+            .join(" or "),
+        _ => "value".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_in_docs_is_the_generated_one() {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/job-reference.md");
+        if std::env::var_os("BLESS").is_some() {
+            std::fs::write(file, reference()).unwrap();
+        }
+        assert_eq!(
+            std::fs::read_to_string(file).unwrap(),
+            reference(),
+            "run again with BLESS=1"
+        );
+    }
+
+    #[test]
+    fn every_key_is_described() {
+        fn walk(path: &str, schema: &Value) {
+            for (key, property) in schema["properties"].as_object().into_iter().flatten() {
+                assert!(
+                    property["description"].is_string(),
+                    "{path}.{key} has no description"
+                );
+                assert!(kind(property) != "value", "{path}.{key}: {property}");
+                walk(&format!("{path}.{key}"), property);
+            }
+        }
+        walk("", &schema());
+        assert!(
+            schema()["properties"]["source"]["properties"]["reader"]["properties"]["config"]
+                .is_object()
+        );
+    }
+}

@@ -1,0 +1,227 @@
+//! The job file as it is written: keys, types, descriptions. The schema and the reference page are
+//! generated from these types, so every doc comment here is text that users read.
+//!
+//! Rules that concern more than one key, and units, are in `build.rs`.
+
+use std::collections::BTreeMap;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+/// One job: where data comes from, where it goes, and what the connectors may use.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(title = "dativo-wasm job")]
+pub struct JobSpec {
+    /// Whose data this is. Secrets, quotas and state are kept apart by it: 1 to 64 letters, digits, `_` and `-`.
+    #[schemars(required, regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    pub tenant_id: Option<String>,
+
+    /// A label for the place that the job runs in, such as `prod`: 1 to 64 letters, digits, `_` and `-`.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    pub environment: Option<String>,
+
+    /// The job's own name, which its state is kept under: 1 to 128 letters, digits, `_`, `-` and `.`, not starting with `.`. Default: the file name without its extension.
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}$"))]
+    pub name: Option<String>,
+
+    /// What the source is. It names the reader where `source.reader.implementation` does not, and is a label otherwise.
+    #[schemars(length(min = 1))]
+    pub source_connector: Option<String>,
+
+    /// What the target is. It names the writer where `target.writer.implementation` does not, and is a label otherwise.
+    #[schemars(length(min = 1))]
+    pub target_connector: Option<String>,
+
+    /// The name of the data set that this job fills, for reports.
+    #[schemars(length(min = 1))]
+    pub asset: Option<String>,
+
+    /// Path of an asset contract. This version does not check contracts and refuses a job that has one.
+    pub asset_path: Option<String>,
+
+    /// Where data comes from. May be left out if `source_connector` names a reader that needs no config.
+    pub source: Option<SourceSpec>,
+
+    /// Where data goes: a `writer`, or `warehouse`, `namespace` and `table` of an Iceberg table. May be left out if `target_connector` names a writer that needs no config.
+    pub target: Option<TargetSpec>,
+
+    /// When the job should run.
+    pub schedule: Option<ScheduleSpec>,
+
+    /// What a run may use.
+    pub limits: Option<LimitsSpec>,
+
+    /// How many splits are read side by side, 1 to 1024. Default: one per processor.
+    #[schemars(range(min = 1, max = 1024))]
+    pub parallelism: Option<u32>,
+}
+
+/// Where data comes from.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SourceSpec {
+    /// The component that reads.
+    pub reader: Option<EndpointSpec>,
+}
+
+/// Where data goes.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TargetSpec {
+    /// The component that writes.
+    pub writer: Option<EndpointSpec>,
+
+    /// Iceberg: where the tables are kept, such as `s3://lake/acme/`. With `namespace` and `table` it stands for the built-in writer `iceberg` with these three as its config.
+    #[schemars(length(min = 1))]
+    pub warehouse: Option<String>,
+
+    /// Iceberg: the namespace of the table.
+    #[schemars(length(min = 1))]
+    pub namespace: Option<String>,
+
+    /// Iceberg: the name of the table.
+    #[schemars(length(min = 1))]
+    pub table: Option<String>,
+}
+
+/// One component and what it is given.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointSpec {
+    /// `custom` takes the component that `implementation` names, `default` the one that the connector names. Default: `custom` if there is an `implementation`, else `default`.
+    #[serde(rename = "type")]
+    pub kind: Option<EndpointKind>,
+
+    /// A built-in connector (`csv`, `postgres`, `rest`; `parquet`, `encrypted-s3`, `iceberg`, `discard`), a component in the plugins directory (`orders` is `plugins/orders.wasm`), or the path of a `.wasm` file.
+    #[schemars(length(min = 1))]
+    pub implementation: Option<String>,
+
+    /// What the component is told; its own schema (`dativo-wasm inspect`) says what it takes. `${SECRET:NAME}` in any text is filled in by the host and never shown to the component. Default: empty.
+    pub config: Option<Map<String, Value>>,
+
+    /// What the component may reach beyond the targets that its config names: a list of patterns for each capability, such as `http: ["GET https://api.example/*"]` or `files: ["/data"]`. Default: nothing.
+    pub grants: Option<BTreeMap<String, Vec<String>>>,
+}
+
+/// How a component is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+#[schemars(inline)]
+pub enum EndpointKind {
+    Custom,
+    Default,
+}
+
+/// When the job should run.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleSpec {
+    /// Five cron fields: minute, hour, day of month, month, day of week. `0 2 * * *` is daily at 02:00. It is checked; a scheduler of your choice starts the runs.
+    #[schemars(required)]
+    pub interval: Option<String>,
+}
+
+/// What a run may use.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct LimitsSpec {
+    /// Memory of one component instance, with its tables and what it holds in the host. Default `256MiB`, from `16MiB` to `8GiB`.
+    pub memory: Option<Size>,
+
+    /// Longest wall-clock time of one call into a component, waiting included. Default `5m`, from `1s` to `1day`.
+    pub call_timeout: Option<Span>,
+
+    /// Longest processor time of one call into a component. Default `1m`, from `100ms` to `1h`.
+    pub cpu_per_call: Option<Span>,
+
+    /// Longest wall-clock time of the whole run. Default `1day`, from `1s` to `30days`.
+    pub deadline: Option<Span>,
+
+    /// How much a component may log and print in one run; the rest is dropped and counted. Default `1MiB`, from `4KiB` to `64MiB`.
+    pub log: Option<Size>,
+
+    /// Rows that a reader is asked to put into one batch, 1 to 1048576. Default 65536.
+    #[schemars(range(min = 1, max = 1_048_576))]
+    pub batch_rows: Option<u32>,
+}
+
+/// A number of bytes as written: `256MiB`, `64kB`, or a plain number.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Size(pub Value);
+
+/// A duration as written: `90s`, `30m`, `1h 30m`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct Span(pub Value);
+
+impl JsonSchema for Size {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Size".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": ["string", "integer"] })
+    }
+}
+
+impl JsonSchema for Span {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Duration".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        schemars::json_schema!({ "type": "string" })
+    }
+}
+
+/// JSON Schema (2020-12) of the job file, without references.
+pub fn schema() -> Value {
+    let settings = schemars::generate::SchemaSettings::draft2020_12()
+        .with(|settings| settings.inline_subschemas = true)
+        .for_deserialize();
+    let mut schema = Value::from(settings.into_generator().into_root_schema_for::<JobSpec>());
+    refuse_null(&mut schema);
+    schema
+}
+
+/// A key without a value is a mistake, not a way to leave the key out: takes `null` out of what
+/// schemars says about an `Option`.
+fn refuse_null(schema: &mut Value) {
+    if let Some(map) = schema.as_object_mut() {
+        if let Some(Value::Array(types)) = map.get_mut("type") {
+            types.retain(|name| name != "null");
+            if let [only] = types.as_slice() {
+                map["type"] = only.clone();
+            }
+        }
+        if let Some(Value::Array(options)) = map.get_mut("enum") {
+            options.retain(|option| !option.is_null());
+        }
+        if let Some(Value::Array(branches)) = map.get_mut("anyOf") {
+            branches.retain(|branch| *branch != json!({ "type": "null" }));
+            if let [Value::Object(only)] = branches.as_mut_slice() {
+                let only = std::mem::take(only);
+                map.remove("anyOf");
+                for (key, value) in only {
+                    map.entry(key).or_insert(value);
+                }
+            }
+        }
+    }
+    match schema {
+        Value::Object(map) => map.values_mut().for_each(refuse_null),
+        Value::Array(list) => list.iter_mut().for_each(refuse_null),
+        _ => {}
+    }
+}
