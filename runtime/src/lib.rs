@@ -10,5 +10,6 @@ pub mod error;
 pub mod job;
 pub mod pipeline;
 pub mod plan;
+pub mod plugins;
 pub mod report;
 pub mod runs;

@@ -54,7 +54,7 @@ pub async fn run(
         }
     }
     if options.json {
-        report::json(&json!({ "runs": reports, "refused": report::errors::list_json(&refused) }));
+        report::json(&json!({ "runs": reports, "refused": report::errors::list_json(&refused)["errors"] }));
     }
     let failed = reports.iter().filter_map(|report| report.error.clone());
     refused.extend(failed);

@@ -97,12 +97,19 @@ pub fn built_in(role: Role) -> String {
     names.collect::<Vec<_>>().join(", ")
 }
 
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+impl Role {
+    /// As the contract and messages name it.
+    pub fn name(self) -> &'static str {
+        match self {
             Role::Reader => "reader",
             Role::Writer => "writer",
-        })
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
     }
 }
 

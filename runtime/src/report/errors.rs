@@ -63,6 +63,11 @@ pub fn to_json(error: &Error) -> Value {
     })
 }
 
+/// Several errors: those of one job file.
+pub fn list_json(errors: &[Error]) -> Value {
+    json!({ "errors": errors.iter().map(to_json).collect::<Vec<_>>() })
+}
+
 fn render_location(text: &mut String, location: &Location) {
     let Location {
         file,
