@@ -405,8 +405,12 @@ impl Builder<'_> {
         let hint = "a secret can stand for text under `config`, and for nothing else";
         match value {
             Value::String(text) if !allowed && text.contains(secrets::MARK) => {
+                let start = text.find(secrets::MARK).unwrap_or_default();
+                let end = text[start..]
+                    .find('}')
+                    .map_or(text.len(), |end| start + end + 1);
                 let error = Error::new(Kind::JobInvalid, "a secret cannot stand here")
-                    .at(self.document.locate_part(pointer, secrets::MARK))
+                    .at(self.document.locate_part(pointer, &text[start..end]))
                     .hint(hint);
                 self.problems.push(error);
             }

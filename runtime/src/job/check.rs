@@ -13,8 +13,14 @@ use crate::error::{Error, Kind};
 
 /// Most problems reported for one value; a schema can make one value fail in many ways.
 const MAX_PROBLEMS: usize = 50;
-/// Largest config schema of a component. The schema of a wide REST connector has some 20 kB.
-pub const MAX_SCHEMA_BYTES: usize = 1 << 20;
+/// Largest compiled pattern, in bytes.
+const MAX_PATTERN_BYTES: usize = 1 << 20;
+/// Longest text taken over from a schema, in characters.
+const MAX_QUOTED: usize = 400;
+/// Most known keys listed in a hint.
+const MAX_LISTED: usize = 40;
+/// Longest key that a known one is suggested for; longer ones are no typing mistake.
+const MAX_MISSPELLED: usize = 64;
 /// Longest part of a value that is repeated in a message, in characters.
 const MAX_SHOWN: usize = 40;
 
@@ -37,7 +43,7 @@ pub fn check(schema: &Value, value: &Value, place: &Place<'_>) -> Result<Vec<Pro
     let validator = jsonschema::options()
         .offline()
         // Time linear in the text, whatever the pattern.
-        .with_pattern_options(PatternOptions::regex())
+        .with_pattern_options(PatternOptions::regex().size_limit(MAX_PATTERN_BYTES))
         .build(schema)
         .map_err(|error| error.to_string())?;
     let mut problems = Vec::new();
@@ -148,7 +154,17 @@ fn wrong_value(
     rule: Option<&Value>,
     place: &Place<'_>,
 ) -> Found {
-    let problem = value_problem(place.document, at, error.instance(), must);
+    let value = error.instance();
+    let kind = match (error.kind(), value.as_ref()) {
+        (ValidationErrorKind::Type { .. }, Value::String(text)) if !text.is_empty() => "the text ",
+        (ValidationErrorKind::Type { .. }, Value::Number(_)) => "the number ",
+        _ => "",
+    };
+    let problem = refusal(
+        place.document,
+        at,
+        &format!("{must}, not {kind}{}", shown(value)),
+    );
     let problem = match rule.and_then(description) {
         Some(text) => problem.hint(format!("`{}`: {text}", last(at))),
         None => problem,
@@ -162,17 +178,17 @@ fn wrong_value(
     }
 }
 
-/// The value at `pointer` is not what it must be.
+/// The value at `pointer` is not what it must be: `must be a size`.
 pub fn value_problem(document: &Document, pointer: &str, value: &Value, must: &str) -> Error {
+    refusal(document, pointer, &format!("{must}, not {}", shown(value)))
+}
+
+fn refusal(document: &Document, pointer: &str, predicate: &str) -> Error {
     let subject = match dotted(pointer) {
         name if name.is_empty() => "the job".to_owned(),
         name => format!("`{name}`"),
     };
-    Error::new(
-        Kind::JobInvalid,
-        format!("{subject} {must}, not {}", shown(value)),
-    )
-    .at(document.locate(pointer))
+    Error::new(Kind::JobInvalid, format!("{subject} {predicate}")).at(document.locate(pointer))
 }
 
 /// The end of the sentence that starts with the key: `must be a whole number`.
@@ -196,8 +212,12 @@ fn demand(error: &ValidationError<'_>) -> String {
         ValidationErrorKind::Constant { expected_value } => {
             format!("must be {}", shown(expected_value))
         }
-        ValidationErrorKind::Pattern { pattern } => format!("must match `{pattern}`"),
-        ValidationErrorKind::Format { format } => format!("must be a valid {format}"),
+        ValidationErrorKind::Pattern { pattern } => {
+            format!("must match `{}`", cut(pattern, MAX_QUOTED))
+        }
+        ValidationErrorKind::Format { format } => {
+            format!("must be a valid {}", cut(format, MAX_SHOWN))
+        }
         ValidationErrorKind::Minimum { limit } => format!("must be at least {limit}"),
         ValidationErrorKind::Maximum { limit } => format!("must be at most {limit}"),
         ValidationErrorKind::ExclusiveMinimum { limit } => format!("must be more than {limit}"),
@@ -303,11 +323,15 @@ fn known_keys(rule: Option<&Value>) -> Vec<&str> {
 
 /// The known word that `word` was meant to be.
 fn nearest<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
+    if word.len() > MAX_MISSPELLED {
+        return None;
+    }
     let plain = |text: &str| text.to_ascii_lowercase().replace(['-', ' '], "_");
     let word = plain(word);
     // A third of the letters may differ; below that, suggestions are noise.
     let best = known
         .iter()
+        .filter(|k| k.len() <= MAX_MISSPELLED)
         .map(|k| (strsim::damerau_levenshtein(&word, &plain(k)), *k))
         .min()?;
     let limit = word.chars().count().max(best.1.chars().count()) / 3;
@@ -319,8 +343,19 @@ fn suggestion(nearest: Option<&str>, known: &[&str]) -> String {
         Some(nearest) => format!("did you mean `{nearest}`?"),
         None if known.is_empty() => "no keys are known here; remove it".to_owned(),
         None => {
-            let known: Vec<_> = known.iter().map(|key| format!("`{key}`")).collect();
-            format!("known keys are {}", known.join(", "))
+            let listed = known
+                .iter()
+                .take(MAX_LISTED)
+                .map(|key| format!("`{}`", cut(key, MAX_SHOWN)));
+            let more = if known.len() > MAX_LISTED {
+                ", …"
+            } else {
+                ""
+            };
+            format!(
+                "known keys are {}{more}",
+                listed.collect::<Vec<_>>().join(", ")
+            )
         }
     }
 }
@@ -338,7 +373,7 @@ fn description(schema: &Value) -> Option<String> {
     let text = schema.get("description")?.as_str()?;
     let paragraph = text.split("\n\n").next()?;
     let line = paragraph.split_whitespace().collect::<Vec<_>>().join(" ");
-    (!line.is_empty()).then_some(line)
+    (!line.is_empty()).then(|| cut(&line, MAX_QUOTED))
 }
 
 fn type_names(kind: &TypeKind) -> String {
@@ -374,13 +409,17 @@ fn shown(value: &Value) -> String {
         Value::Bool(_) | Value::Number(_) => format!("`{value}`"),
         Value::String(text) if text.is_empty() => "empty text".to_owned(),
         Value::String(text) => {
-            let mut short: String = text.chars().take(MAX_SHOWN).collect();
-            if short.len() < text.len() {
-                short.push('…');
-            }
-            format!("`{short}`")
+            format!("`{}`", cut(text, MAX_SHOWN))
         }
         Value::Array(_) => "a list".to_owned(),
         Value::Object(_) => "a mapping".to_owned(),
+    }
+}
+
+/// The beginning of `text`, with a mark where it was cut.
+pub fn cut(text: &str, max_chars: usize) -> String {
+    match text.char_indices().nth(max_chars) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
     }
 }

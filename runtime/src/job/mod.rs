@@ -4,6 +4,7 @@
 //! with its place. Knows nothing about components, grants and runs: it resolves names and hides
 //! secrets, and leaves the rest to the plan.
 
+mod bounds;
 mod build;
 mod check;
 mod implementation;
@@ -16,6 +17,8 @@ mod yaml;
 
 #[cfg(test)]
 mod golden;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -35,6 +38,9 @@ pub use spec::schema;
 
 use crate::error::{Error, Kind, Location};
 use yaml::Document;
+
+/// Longest reason taken over from a component's schema, in characters.
+const MAX_CAUSE: usize = 500;
 
 /// What a job is loaded with, beside its file.
 #[derive(Debug, Clone, Default)]
@@ -215,26 +221,24 @@ impl Endpoint {
         let invalid = |cause: String| {
             let error = Error::new(
                 Kind::ComponentInvalid,
-                format!(
-                    "the {} has a config schema that is not a valid JSON Schema",
-                    self.role
-                ),
+                format!("the {} has a config schema that cannot be used", self.role),
             );
             vec![
                 error
                     .at(self.implementation_location())
-                    .caused_by(cause)
+                    .caused_by(check::cut(&cause, MAX_CAUSE))
                     .hint("ask the author of the component"),
             ]
         };
-        if schema_json.len() > check::MAX_SCHEMA_BYTES {
+        if schema_json.len() > bounds::MAX_BYTES {
             return Err(invalid(format!(
                 "it has more than {} bytes",
-                check::MAX_SCHEMA_BYTES
+                bounds::MAX_BYTES
             )));
         }
         let schema: Value =
             serde_json::from_str(schema_json).map_err(|error| invalid(error.to_string()))?;
+        bounds::check(&schema).map_err(invalid)?;
         let place = check::Place {
             document: &self.document,
             pointer: &self.config_pointer,

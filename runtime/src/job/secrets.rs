@@ -112,7 +112,8 @@ fn replace(text: &str, pairs: &[(&str, &str)]) -> String {
 pub struct Resolver {
     /// The tenant's own directory of files.
     directory: Option<PathBuf>,
-    found: BTreeMap<String, Result<Secret, Refusal>>,
+    /// Nothing for a name that was refused.
+    found: BTreeMap<String, Option<Secret>>,
 }
 
 impl Resolver {
@@ -150,25 +151,28 @@ impl Resolver {
     }
 
     pub fn finish(self) -> Secrets {
-        Secrets(self.found.into_values().filter_map(Result::ok).collect())
+        Secrets(self.found.into_values().flatten().collect())
     }
 
+    /// The placeholder of a secret. A name is looked up, and refused, once.
     fn find(&mut self, name: &str) -> Result<String, Refusal> {
-        if !self.found.contains_key(name) {
-            let secret = self.read(name).map(|value| Secret {
-                name: name.to_owned(),
-                placeholder: placeholder(),
-                value,
-            });
-            self.found.insert(name.to_owned(), secret);
+        if let Some(known) = self.found.get(name) {
+            return Ok(known
+                .as_ref()
+                .map(|secret| secret.placeholder.clone())
+                .unwrap_or_default());
         }
-        match &self.found[name] {
-            Ok(secret) => Ok(secret.placeholder.clone()),
-            Err(refusal) => Err(Refusal {
-                message: refusal.message.clone(),
-                hint: refusal.hint.clone(),
-            }),
-        }
+        let value = self.read(name).inspect_err(|_| {
+            self.found.insert(name.to_owned(), None);
+        })?;
+        let placeholder = placeholder();
+        let secret = Secret {
+            name: name.to_owned(),
+            placeholder: placeholder.clone(),
+            value,
+        };
+        self.found.insert(name.to_owned(), Some(secret));
+        Ok(placeholder)
     }
 
     fn read(&self, name: &str) -> Result<String, Refusal> {

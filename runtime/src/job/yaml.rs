@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde::de::{self, Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Number, Value};
 use serde_saphyr::options::{DuplicateKeyPolicy, NonFiniteFloatPolicy};
-use serde_saphyr::{Error as YamlError, Spanned, UserMessageFormatter};
+use serde_saphyr::{Error as YamlError, MessageFormatter as _, Spanned, UserMessageFormatter};
 
 use crate::error::{Error, Kind, Location};
 
@@ -17,6 +17,9 @@ use crate::error::{Error, Kind, Location};
 pub const MAX_BYTES: u64 = 1 << 20;
 /// Most values in one job once its aliases are expanded: a bound on alias bombs.
 const MAX_NODES: usize = 50_000;
+
+/// Deepest nesting. A config needs some five levels; each costs stack while it is read.
+const MAX_DEPTH: usize = 24;
 
 /// One parsed file. Parts of it are named by JSON pointers (`/source/reader/config`).
 #[derive(Debug)]
@@ -72,7 +75,7 @@ impl Document {
             .hint("check that this is a job file and not data"));
         }
         let options = serde_saphyr::options! {
-            budget: serde_saphyr::budget! { max_nodes: MAX_NODES },
+            budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_depth: MAX_DEPTH },
             alias_limits: serde_saphyr::alias_limits! { max_total_replayed_events: MAX_NODES },
             duplicate_keys: DuplicateKeyPolicy::PassThrough,
             non_finite_float_policy: NonFiniteFloatPolicy::Reject,
@@ -223,64 +226,55 @@ impl Source {
     }
 
     fn syntax_error(&self, error: &YamlError) -> Error {
-        let error = error.without_snippet();
         let span = error.location().map(|location| Span::from(&location));
+        let mut root = error.without_snippet();
+        while let YamlError::AliasError { error, .. } = root {
+            root = error;
+        }
         let tab = span
             .and_then(|span| self.lines.get(span.line.checked_sub(1)?))
             .is_some_and(|line| line.trim_start_matches(' ').starts_with('\t'));
-        let (message, hint) = match error {
-            _ if tab => (
-                "a tab cannot indent YAML".to_owned(),
-                "indent with spaces".to_owned(),
-            ),
+        let cause = UserMessageFormatter.format_message(root);
+        let (message, hint) = match root {
+            _ if tab => ("a tab cannot indent YAML", "indent with spaces"),
             YamlError::MultipleDocuments { .. } => (
-                "the file holds more than one YAML document".to_owned(),
-                "put each job into its own file and run the directory".to_owned(),
-            ),
-            YamlError::Eof { .. } => (
-                "the job file is empty".to_owned(),
-                "`dativo-wasm schema job` prints what a job may hold".to_owned(),
+                "the file holds more than one YAML document",
+                "put each job into its own file and run the directory",
             ),
             YamlError::Budget { .. }
             | YamlError::AliasReplayLimitExceeded { .. }
             | YamlError::AliasExpansionLimitExceeded { .. }
             | YamlError::AliasReplayStackDepthExceeded { .. } => (
-                "the job nests, repeats or expands more than a job file may".to_owned(),
-                "write the values out instead of nesting aliases".to_owned(),
+                "the job nests, repeats or expands more than a job file may",
+                "write the values out instead of nesting lists, mappings and aliases",
             ),
-            YamlError::NonFiniteFloat { value, .. } => (
-                format!("`{value}` is not a number that a config can hold"),
-                "quote it if it is text".to_owned(),
+            YamlError::NonFiniteFloat { .. } => (
+                "this is not a number that a config can hold",
+                "put it into quotes if it is text",
             ),
             YamlError::UnknownAnchor { .. } => (
-                "this alias names no anchor".to_owned(),
-                "quote the text if it really starts with `*`".to_owned(),
+                "this alias names no anchor",
+                "put the text into quotes if it really starts with `*`",
             ),
-            other => (
-                "the file is not valid YAML".to_owned(),
-                syntax_hint(&other.render_with_formatter(&UserMessageFormatter)),
-            ),
+            _ => ("the file is not valid YAML", syntax_hint(&cause)),
         };
-        let mut result = Error::new(Kind::JobInvalid, message)
+        let error = Error::new(Kind::JobInvalid, message)
             .at(span.and_then(|span| self.location(span)))
             .hint(hint);
-        if !tab
-            && !matches!(
-                error,
-                YamlError::MultipleDocuments { .. } | YamlError::Eof { .. }
-            )
-        {
-            result = result.caused_by(error.render_with_formatter(&UserMessageFormatter));
+        // Where the message is ours, it says more than the parser's.
+        if message == "the file is not valid YAML" {
+            error.caused_by(cause)
+        } else {
+            error
         }
-        result
     }
 }
 
-fn syntax_hint(cause: &str) -> String {
+fn syntax_hint(cause: &str) -> &'static str {
     if cause.contains("simple key") || cause.contains("mapping values") {
-        "check that every key ends in `: ` and that the indentation lines up".to_owned()
+        "check that every key ends in `: ` and that the indentation lines up"
     } else {
-        "check quotes, brackets and indentation around this place".to_owned()
+        "check quotes, brackets and indentation around this place"
     }
 }
 

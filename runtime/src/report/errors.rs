@@ -149,3 +149,118 @@ fn shown(c: char) -> String {
 fn is_direction(c: char) -> bool {
     matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Kind;
+
+    fn location(text: &str, column: usize, length: usize) -> Option<Location> {
+        Some(Location {
+            file: "jobs/orders.yaml".into(),
+            line: 6,
+            column,
+            length,
+            text: text.to_owned(),
+        })
+    }
+
+    fn check(error: &Error, expected: &str) {
+        assert_eq!(render(error), expected);
+    }
+
+    #[test]
+    fn shows_place_details_causes_and_hint() {
+        let error = Error::new(
+            Kind::GrantMissing,
+            "reader `orders` uses `kms`, which the job does not grant",
+        )
+        .at(location("    implementation: orders", 21, 6))
+        .with("component", "plugins/orders.wasm")
+        .caused_by("no grant")
+        .hint("add `grants: { kms: [...] }` under `source.reader`");
+        check(
+            &error,
+            "error: reader `orders` uses `kms`, which the job does not grant
+  --> jobs/orders.yaml:6:21
+   |
+ 6 |     implementation: orders
+   |                     ^^^^^^
+detail: component = plugins/orders.wasm
+caused by: no grant
+hint: add `grants: { kms: [...] }` under `source.reader`
+",
+        );
+    }
+
+    #[test]
+    fn foreign_text_cannot_move_the_cursor_or_forge_a_line() {
+        let error = Error::new(
+            Kind::GuestFailed,
+            "guest says \u{1b}[2J\nhint: run \u{202e}this",
+        )
+        .with("text", "one\nhint: forged\r\u{7}")
+        .caused_by("first\n\nerror: forged");
+        check(
+            &error,
+            "error: guest says \\u{1b}[2J\\nhint: run \\u{202e}this
+detail: text = one
+  hint: forged\\r\\u{7}
+caused by: first
+  
+  error: forged
+",
+        );
+    }
+
+    #[test]
+    fn carets_stand_under_escaped_and_cut_lines() {
+        let place = |text: &str, column, length| {
+            render(&Error::new(Kind::JobInvalid, "x").at(location(text, column, length)))
+        };
+        assert!(place("\ta: é", 5, 1).contains(" 6 |     a: é\n   |        ^\n"));
+        assert!(place("a: \u{1b}b", 4, 2).contains(" 6 | a: \\u{1b}b\n   |    ^^^^^^^\n"));
+        let long = format!("{}X{}", "a".repeat(500), "b".repeat(500));
+        let shown = place(&long, 501, 400);
+        assert!(
+            shown.lines().all(|line| line.chars().count() < 140),
+            "{shown}"
+        );
+        assert!(
+            shown.contains(&format!("| …{}X", "a".repeat(40))),
+            "{shown}"
+        );
+        assert!(
+            shown.contains(&format!("| {}^^", " ".repeat(41))),
+            "{shown}"
+        );
+        // Numbers that do not fit the line must not be trusted either.
+        assert!(place("a", 0, 0).contains("   | ^\n"));
+        assert!(place("a", 900, 900).contains("6:900"));
+    }
+
+    #[test]
+    fn json_has_every_field_and_a_message_of_one_line() {
+        let error = Error::new(Kind::CommitUnknown, "run 7f3a may\nor may not be visible")
+            .at(location("a: b", 4, 1))
+            .with("run", "7f3a")
+            .caused_by("connection reset")
+            .hint("run it again");
+        let expected = json!({
+            "kind": "commit_unknown",
+            "message": "run 7f3a may\\nor may not be visible",
+            "blame": "external",
+            "retry": "after_check",
+            "location": { "file": "jobs/orders.yaml", "line": 6, "column": 4, "length": 1 },
+            "details": { "run": "7f3a" },
+            "causes": ["connection reset"],
+            "hint": "run it again",
+        });
+        assert_eq!(to_json(&error), expected);
+        let bare = to_json(&Error::new(Kind::Internal, "x"));
+        assert_eq!(
+            (&bare["location"], &bare["hint"]),
+            (&Value::Null, &Value::Null)
+        );
+    }
+}
