@@ -1,4 +1,4 @@
-//! The job file: YAML → [`spec`] as written → [`Job`], which cannot be wrong.
+//! The job file: YAML → `spec.rs` as written → [`Job`], which cannot be wrong.
 //!
 //! Every rule about the file is behind [`load`], which reports all that is wrong at once, each problem
 //! with its place. Knows nothing about components, grants and runs: it resolves names and hides
