@@ -1,19 +1,19 @@
-//! JobSpec → Job: units, names, secrets, and the rules that concern more than one key.
+//! JobSpec → Job: units, names, secrets. The two endpoints are in `endpoints.rs`.
 //!
 //! Does no I/O but reading secrets.
 
-use std::collections::BTreeMap;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::check::value_problem;
-use super::implementation::{Implementation, Refusal, Role, built_in};
+use super::endpoints::Draft;
+use super::implementation::Refusal;
 use super::schedule::Schedule;
 use super::secrets::{self, Resolver};
-use super::spec::{EndpointKind, EndpointSpec, JobSpec, LimitsSpec, Size, Span, TargetSpec};
+use super::spec::{JobSpec, LimitsSpec, Size, Span};
 use super::units::{self, GIB, KIB, MIB};
 use super::yaml::{Document, escape};
 use super::{Endpoint, Job, Limits, LoadOptions};
@@ -72,14 +72,14 @@ pub fn job(
     })
 }
 
-struct Builder<'a> {
-    document: &'a Arc<Document>,
+pub struct Builder<'a> {
+    pub document: &'a Arc<Document>,
     refused: &'a [String],
-    problems: &'a mut Vec<Error>,
+    pub problems: &'a mut Vec<Error>,
 }
 
 impl Builder<'_> {
-    fn problem(&mut self, pointer: &str, message: &str, hint: &str) {
+    pub fn problem(&mut self, pointer: &str, message: &str, hint: &str) {
         let error = Error::new(Kind::JobInvalid, message)
             .at(self.document.locate(pointer))
             .hint(hint);
@@ -87,7 +87,7 @@ impl Builder<'_> {
     }
 
     /// Whether something under `pointer` has been refused, so that its absence here means nothing.
-    fn was_refused(&self, pointer: &str) -> bool {
+    pub fn was_refused(&self, pointer: &str) -> bool {
         self.refused.iter().any(|refused| {
             refused
                 .strip_prefix(pointer)
@@ -203,159 +203,6 @@ impl Builder<'_> {
         default
     }
 
-    fn source(&mut self, spec: Option<EndpointSpec>, connector: Option<String>) -> Option<Draft> {
-        let place = Side {
-            role: Role::Reader,
-            pointer: "/source/reader",
-            parent: "/source",
-            connector: "/source_connector",
-        };
-        self.endpoint(spec, connector, &place)
-    }
-
-    fn target(&mut self, spec: Option<TargetSpec>, connector: Option<String>) -> Option<Draft> {
-        let place = Side {
-            role: Role::Writer,
-            pointer: "/target/writer",
-            parent: "/target",
-            connector: "/target_connector",
-        };
-        let Some(TargetSpec {
-            writer,
-            warehouse,
-            namespace,
-            table,
-        }) = spec
-        else {
-            return self.endpoint(None, connector, &place);
-        };
-        let mut table_config = Map::new();
-        for (key, value) in [
-            ("warehouse", warehouse),
-            ("namespace", namespace),
-            ("table", table),
-        ] {
-            if let Some(value) = value {
-                table_config.insert(key.to_owned(), value.into());
-            }
-        }
-        let Some(first) = table_config.keys().next() else {
-            return self.endpoint(writer, connector, &place);
-        };
-        if writer.is_some() {
-            let message = format!("`target` has both `writer` and `{first}`");
-            let hint = "keep `writer` and move the others into `writer.config`, or remove `writer`";
-            self.problem(&format!("/target/{first}"), &message, hint);
-            return None;
-        }
-        if let Some(connector) = connector.filter(|connector| connector != "iceberg") {
-            let message = format!(
-                "`warehouse`, `namespace` and `table` mean `iceberg`, and `target_connector` is `{connector}`"
-            );
-            let hint =
-                "write `target_connector: iceberg`, or name the writer under `target.writer`";
-            self.problem("/target_connector", &message, hint);
-            return None;
-        }
-        let missing: Vec<_> = ["warehouse", "namespace", "table"]
-            .into_iter()
-            .filter(|key| {
-                !table_config.contains_key(*key) && !self.was_refused(&format!("/target/{key}"))
-            })
-            .collect();
-        for key in missing {
-            let message = format!("missing key `{key}` in `target`");
-            let error = Error::new(Kind::JobInvalid, message)
-                .at(self.document.locate_key("/target"))
-                .hint("an Iceberg table needs `warehouse`, `namespace` and `table`");
-            self.problems.push(error);
-        }
-        Some(Draft {
-            role: Role::Writer,
-            implementation: Implementation::BuiltIn("iceberg"),
-            implementation_pointer: "/target".to_owned(),
-            config: table_config,
-            config_pointer: "/target".to_owned(),
-            pointer: "/target".to_owned(),
-            grants: BTreeMap::new(),
-        })
-    }
-
-    fn endpoint(
-        &mut self,
-        spec: Option<EndpointSpec>,
-        connector: Option<String>,
-        side: &Side,
-    ) -> Option<Draft> {
-        let Side { role, pointer, .. } = *side;
-        let given = spec.is_some();
-        let spec = spec.unwrap_or(EndpointSpec {
-            kind: None,
-            implementation: None,
-            config: None,
-            grants: None,
-        });
-        let own = format!("{pointer}/implementation");
-        let (text, at) = match (spec.implementation, connector) {
-            (Some(_), _) if spec.kind == Some(EndpointKind::Default) => {
-                let message = "`type: default` and `implementation` exclude each other";
-                let hint = format!(
-                    "write `type: custom`, or remove `implementation` to take the connector's own {role}"
-                );
-                self.problem(&format!("{pointer}/type"), message, &hint);
-                return None;
-            }
-            (Some(text), _) => (text, own),
-            (None, _) if spec.kind == Some(EndpointKind::Custom) => {
-                if !self.was_refused(&own) {
-                    let message = "`type: custom` needs an `implementation`";
-                    let hint = format!(
-                        "add `implementation: NAME`: a built-in ({}), a component in the plugins directory, or a `.wasm` file",
-                        built_in(role)
-                    );
-                    self.problem(&format!("{pointer}/type"), message, &hint);
-                }
-                return None;
-            }
-            (None, Some(connector)) => (connector, side.connector.to_owned()),
-            (None, None) => {
-                if ![side.parent, side.connector]
-                    .iter()
-                    .any(|pointer| self.was_refused(pointer))
-                {
-                    let message = format!("the job names no {role}");
-                    let hint = format!(
-                        "add `implementation: NAME` under `{}`; the built-in {role}s are {}",
-                        &pointer[1..].replace('/', "."),
-                        built_in(role)
-                    );
-                    let at = if given { pointer } else { side.parent };
-                    let error = Error::new(Kind::JobInvalid, message)
-                        .at(self.document.locate_key(at))
-                        .hint(hint);
-                    self.problems.push(error);
-                }
-                return None;
-            }
-        };
-        let implementation = match Implementation::resolve(&text, role) {
-            Ok(implementation) => implementation,
-            Err(Refusal { message, hint }) => {
-                self.problem(&at, &message, &hint);
-                return None;
-            }
-        };
-        Some(Draft {
-            role,
-            implementation,
-            implementation_pointer: at,
-            config: spec.config.unwrap_or_default(),
-            config_pointer: format!("{pointer}/config"),
-            pointer: pointer.to_owned(),
-            grants: spec.grants.unwrap_or_default(),
-        })
-    }
-
     fn hide_secrets(&mut self, draft: Draft, resolver: &mut Resolver) -> Endpoint {
         let written = Value::Object(draft.config);
         let mut config = written.clone();
@@ -444,22 +291,3 @@ const CONFIGS: [&str; 5] = [
     "/target/namespace",
     "/target/table",
 ];
-
-/// One side of a job, and where it stands in the file.
-struct Side {
-    role: Role,
-    pointer: &'static str,
-    parent: &'static str,
-    connector: &'static str,
-}
-
-/// An endpoint whose secrets are still written out as references.
-struct Draft {
-    role: Role,
-    implementation: Implementation,
-    implementation_pointer: String,
-    config: Map<String, Value>,
-    config_pointer: String,
-    pointer: String,
-    grants: BTreeMap<String, Vec<String>>,
-}

@@ -1,4 +1,4 @@
-//! The job file: YAML → [`spec`] as written → [`Job`], which cannot be wrong.
+//! The job file: YAML → `spec.rs` as written → [`Job`], which cannot be wrong.
 //!
 //! Every rule about the file is behind [`load`], which reports all that is wrong at once, each problem
 //! with its place. Knows nothing about components, grants and runs: it resolves names and hides
@@ -7,12 +7,14 @@
 mod bounds;
 mod build;
 mod check;
+mod endpoints;
 mod implementation;
 mod reference;
 mod schedule;
 mod secrets;
 mod spec;
 mod units;
+mod words;
 mod yaml;
 
 #[cfg(test)]
@@ -226,7 +228,7 @@ impl Endpoint {
             vec![
                 error
                     .at(self.implementation_location())
-                    .caused_by(check::cut(&cause, MAX_CAUSE))
+                    .caused_by(words::cut(&cause, MAX_CAUSE))
                     .hint("ask the author of the component"),
             ]
         };

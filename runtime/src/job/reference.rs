@@ -10,7 +10,9 @@ use super::spec::schema;
 pub fn reference() -> String {
     let mut page = "# Job reference\n\n\
         Generated from the types in `runtime/src/job/spec.rs`; `BLESS=1 cargo test job::reference` writes it again.\n\
-        `dativo-wasm schema job` prints the same as a JSON Schema for editors.\n"
+        `dativo-wasm schema job` prints the same as a JSON Schema for editors.\n\n\
+        Sizes are written with a unit (`256MiB`, `64kB`) or as a number of bytes, durations always with one\n\
+        (`100ms`, `90s`, `5m`, `1h 30m`). A key that is not listed here is an error.\n"
         .to_owned();
     section(&mut page, "", &schema());
     page
@@ -46,7 +48,7 @@ fn section(page: &mut String, path: &str, schema: &Value) {
         let must = if required(key) { " **Required.**" } else { "" };
         let _ = writeln!(
             page,
-            "| `{key}` | {} | {}{must} |",
+            "| `{key}` | {} | {must}{} |",
             kind(property),
             text(property)
         );

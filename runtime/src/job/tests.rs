@@ -414,3 +414,17 @@ fn the_schema_refuses_what_the_types_refuse() {
     );
     assert!(!schema.to_string().contains("$ref"));
 }
+
+proptest::proptest! {
+    #[test]
+    fn any_text_is_a_job_or_errors_that_can_be_shown(
+        text in "(tenant_id: a\\n|source: |reader: |config: |\\$\\{SECRET:|[a-c:,{}\\[\\]&*!<|>\"'#%@?é\u{1F600}\\t\\r\\n -]){0,60}"
+    ) {
+        if let Err(errors) = parse(Path::new("a.yaml"), &text, &LoadOptions::default()) {
+            proptest::prop_assert!(!errors.is_empty());
+            for error in errors {
+                proptest::prop_assert!(error.kind() == Kind::JobInvalid, "{}", render(&error));
+            }
+        }
+    }
+}
