@@ -18,10 +18,10 @@ const SHOWN_RUNS: u32 = 10;
 pub async fn show(path: &Path, options: &Options) -> super::Outcome {
     let (ready, store, key) = open(path, options).await?;
     let last = last_commit(&ready).await.map_err(one)?;
-    let reset = store.reset_mark(&key).map_err(one)?;
-    let is_reset = last.as_ref().is_some_and(|last| reset.as_ref() == Some(&last.run));
+    let last_run = last.as_ref().map(|last| last.run.as_str());
+    let is_reset = store.is_reset(&key, last_run).map_err(one)?;
     let runs: Vec<Value> = store
-        .history(Some(&key), SHOWN_RUNS)
+        .history(&key, SHOWN_RUNS)
         .map_err(one)?
         .iter()
         .map(|run| json!(run))

@@ -135,7 +135,7 @@ async fn transfer(
     crash::point("committed");
     report.set_receipt(&receipt, context.metrics.totals().rows_written);
     report.set_state(pending.state.as_deref());
-    Ok(Outcome::Committed { state: pending.state, receipt: report.receipt_json() })
+    Ok(Outcome::Committed { receipt: report.receipt_json() })
 }
 
 async fn splits(

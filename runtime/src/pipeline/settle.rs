@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::commit::{self, AfterFailure, Decision, TargetFact};
+use super::commit::{self, AfterFailure, Decision, LastCommit, TargetFact};
 use super::crash;
 use super::ready::Ready;
 use crate::component::{CommitRecord, Receipt, Run, Stop};
-use crate::error::{Error, Kind, Result};
-use crate::runs::{JobKey, Outcome, Pending, RunStore};
+use crate::error::{Error, Result};
+use crate::runs::{JobKey, Outcome, Pending, RunStore, Unfinished};
 
 /// How long cleaning up after a failure or a signal may take. What is left is removed by the next run.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -52,6 +52,84 @@ impl RecoveredAs {
             RecoveredAs::Removed => "what it had staged was removed",
         }
     }
+}
+
+/// Finds out where the job is, and ends what earlier runs left unfinished. The caller holds the lease.
+pub async fn settle(
+    ready: &Ready,
+    store: &RunStore,
+    key: &JobKey,
+    run_id: &str,
+    stop: Stop,
+) -> Result<Settled> {
+    let is_reset = |last: Option<&LastCommit>| store.is_reset(key, last.map(|l| l.run.as_str()));
+    let unfinished = store.unfinished(key, run_id)?;
+    let target = fact(last_commit(ready, run_id, stop).await);
+    let mut last = match &target {
+        TargetFact::Last(last) => last.clone(),
+        TargetFact::Unknown(_) => None,
+    };
+    let mut recovered = Vec::new();
+    for (id, decision) in commit::decide(&unfinished, &target, is_reset(last.as_ref())?)? {
+        crash::point("settling");
+        let (outcome, recovered_as) = match decision {
+            Decision::Committed => {
+                (Outcome::Committed { receipt: "{}".to_owned() }, RecoveredAs::AlreadyCommitted)
+            }
+            Decision::CommitAgain(pending) => {
+                let run = ready.run(&id, pending.base.clone());
+                commit(ready, &run, &pending).await?;
+                last = Some(LastCommit { run: id.clone(), state: pending.state });
+                (Outcome::Committed { receipt: "{}".to_owned() }, RecoveredAs::Published)
+            }
+            Decision::Remove => {
+                let run = ready.run(&id, None);
+                let prepared = prepared_by(&unfinished, &id);
+                if !discard(ready, &run, &prepared).await {
+                    // Still unfinished: the next run tries again.
+                    continue;
+                }
+                (Outcome::Removed, RecoveredAs::Removed)
+            }
+        };
+        store.finish(&id, &outcome)?;
+        recovered.push(Recovered { run_id: id, outcome: recovered_as });
+    }
+    let start = commit::start(last.as_ref(), is_reset(last.as_ref())?);
+    let target_state = last.and_then(|last| last.state);
+    Ok(Settled { base: start.base, state: start.state, target_state, recovered })
+}
+
+/// Commits `run`, and finds out what became of it where the answer is an error or none.
+pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Receipt> {
+    let failure = match send(ready, run, pending).await {
+        Ok(receipt) => return Ok(receipt),
+        Err(failure) => failure,
+    };
+    let found = last_commit(ready, &run.id, Stop::never()).await;
+    let receipt = found.as_ref().ok().and_then(Option::as_ref).map(|last| last.receipt.clone());
+    match commit::after_failure(&run.id, failure, &fact(found)) {
+        AfterFailure::Committed => Ok(receipt.unwrap_or_default()),
+        AfterFailure::Failed(error) => {
+            discard(ready, run, &pending.prepared).await;
+            Err(error)
+        }
+        AfterFailure::Unknown(error) => Err(error),
+    }
+}
+
+fn fact(answer: Result<Option<CommitRecord>>) -> TargetFact {
+    match answer {
+        Ok(last) => {
+            TargetFact::Last(last.map(|last| LastCommit { run: last.run, state: last.state }))
+        }
+        Err(error) => TargetFact::Unknown(error),
+    }
+}
+
+fn prepared_by(unfinished: &[Unfinished], run: &str) -> Vec<String> {
+    let found = unfinished.iter().find(|unfinished| unfinished.run == run);
+    found.and_then(|found| found.pending.clone()).map(|pending| pending.prepared).unwrap_or_default()
 }
 
 /// Asks the target for its last commit, in an instance of its own.
