@@ -3,12 +3,5 @@
 //! `docs/ARCHITECTURE.md` is the map. The binary is a thin shell around [`cli`].
 
 pub mod capabilities;
-pub mod cli;
-pub mod component;
 pub mod data;
 pub mod error;
-pub mod job;
-pub mod pipeline;
-pub mod plan;
-pub mod report;
-pub mod runs;

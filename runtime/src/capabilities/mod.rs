@@ -1,0 +1,5 @@
+//! Capabilities.
+
+pub mod failure;
+pub mod object_store;
+pub mod parquet;

@@ -1,0 +1,4 @@
+//! Objects under a URL or a path.
+
+pub mod backends;
+pub mod grant;

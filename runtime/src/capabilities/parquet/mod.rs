@@ -1,0 +1,3 @@
+//! Parquet encoding.
+
+pub mod client;

@@ -1,0 +1,5 @@
+//! Host side of handles.
+
+pub mod ipc;
+pub mod memory;
+pub mod partition;
