@@ -1,0 +1,82 @@
+//! What a host function answers to a guest when it refuses or fails: the shape of `error` in `wit/types.wit`.
+//!
+//! Knows no wasm: the host side of each capability turns a [`Failure`] into the WIT record. A failure goes back
+//! to the guest, which may go on; an [`Error`] ends the run.
+
+use std::fmt;
+
+use crate::error::{Error, Kind};
+
+pub type Result<T, E = Failure> = std::result::Result<T, E>;
+
+/// One answer to a guest. The message is one lowercase line without a final period, literals in backticks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    pub kind: ErrorKind,
+    pub message: String,
+    /// What the user can do about it, as one line that can be pasted.
+    pub hint: Option<String>,
+}
+
+/// The variants of `error-kind` in `wit/types.wit`, where each is described.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorKind {
+    InvalidConfig,
+    Denied,
+    NotFound,
+    Unavailable,
+    Rejected,
+    InvalidData,
+    LimitExceeded,
+    Internal,
+}
+
+impl Failure {
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
+    }
+
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// For errors of the data layer, which know nothing of guests.
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        let kind = match error.kind() {
+            Kind::JobInvalid => ErrorKind::InvalidConfig,
+            Kind::GrantMissing | Kind::Denied => ErrorKind::Denied,
+            Kind::LimitExceeded => ErrorKind::LimitExceeded,
+            Kind::DataInvalid | Kind::ContractBroken => ErrorKind::InvalidData,
+            Kind::Rejected => ErrorKind::Rejected,
+            Kind::Unavailable => ErrorKind::Unavailable,
+            Kind::ComponentInvalid
+            | Kind::GuestFailed
+            | Kind::GuestTrapped
+            | Kind::StateConflict
+            | Kind::CommitUnknown
+            | Kind::Cancelled
+            | Kind::Internal => ErrorKind::Internal,
+        };
+        let failure = Failure::new(kind, error.to_string());
+        match error.hint_text() {
+            Some(hint) => failure.hint(hint),
+            None => failure,
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! Parquet encoding of batches into memory that is drained while it is written.
+//!
+//! Knows no wasm and no files. A batch goes in, encoded bytes come out whenever a row group is complete; nothing of a
+//! row group is ready before its end, since its columns follow one another in the file.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::{Compression, ZstdLevel};
+use parquet::errors::ParquetError;
+use parquet::file::metadata::KeyValue;
+use parquet::file::properties::{EnabledStatistics, WriterProperties};
+
+use crate::capabilities::failure::{ErrorKind, Failure, Result};
+
+/// A row group ends here, in encoded bytes: readers take a row group as their unit of work, and the encoder holds
+/// the open one in memory.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
+/// Rows between two looks at the size of the open row group, so that one large batch cannot pass the limit by far.
+const ROWS_PER_LOOK: usize = 16_384;
+
+/// Largest `row_group_rows`: ten times what readers are tuned for.
+const MAX_ROW_GROUP_ROWS: u64 = 10 << 20;
+
+const DEFAULT_ROW_GROUP_ROWS: usize = 1 << 20;
+
+const OPTIONS: [&str; 3] = ["compression", "row_group_rows", "metadata"];
+
+/// One file being encoded.
+pub struct Encoder {
+    schema: SchemaRef,
+    sink: Sink,
+    /// `None` once finished, or after a failure.
+    writer: Option<ArrowWriter<Sink>>,
+    rows: u64,
+    /// Encoded bytes, for when the writer is gone.
+    finished_bytes: u64,
+}
+
+impl Encoder {
+    /// `options_json` as `wit/parquet.wit` describes.
+    pub fn create(schema: SchemaRef, options_json: &str) -> Result<Self> {
+        let options = Options::parse(options_json)?;
+        let sink = Sink::default();
+        let writer = ArrowWriter::try_new(sink.clone(), schema.clone(), Some(options.properties()))
+            .map_err(|error| {
+                Failure::new(
+                    ErrorKind::Rejected,
+                    format!("the schema has no Parquet form: {error}"),
+                )
+                .hint("cast the column that it names to another type")
+            })?;
+        Ok(Self { schema, sink, writer: Some(writer), rows: 0, finished_bytes: 0 })
+    }
+
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
+        self.check_schema(batch)?;
+        // The declared schema, so that metadata of a single batch changes nothing.
+        let batch = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())
+            .map_err(|error| Failure::new(ErrorKind::InvalidData, error.to_string()))?;
+        let writer = self.writer.as_mut().ok_or_else(finished)?;
+        let mut start = 0;
+        while start < batch.num_rows() {
+            let rows = ROWS_PER_LOOK.min(batch.num_rows() - start);
+            let written = writer.write(&batch.slice(start, rows)).and_then(|()| {
+                if writer.in_progress_size() < ROW_GROUP_BYTES {
+                    return Ok(());
+                }
+                writer.flush()
+            });
+            if let Err(error) = written {
+                self.writer = None;
+                return Err(broken(&error));
+            }
+            start += rows;
+        }
+        self.rows += batch.num_rows() as u64;
+        Ok(())
+    }
+
+    /// Encoded bytes that are ready and were not taken.
+    pub fn take(&mut self) -> Result<Vec<u8>> {
+        if self.writer.is_none() {
+            return Err(finished());
+        }
+        Ok(self.sink.drain())
+    }
+
+    /// Encoded bytes so far, taken or not, with an estimate of the open row group.
+    pub fn size(&self) -> u64 {
+        match &self.writer {
+            Some(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
+            None => self.finished_bytes,
+        }
+    }
+
+    /// The bytes after the last `take`. Only `rows` and `size` answer afterwards.
+    pub fn finish(&mut self) -> Result<Vec<u8>> {
+        let mut writer = self.writer.take().ok_or_else(finished)?;
+        writer.finish().map_err(|error| broken(&error))?;
+        self.finished_bytes = writer.bytes_written() as u64;
+        Ok(self.sink.drain())
+    }
+
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// Host memory that the encoder holds now, in bytes.
+    pub fn memory_bytes(&self) -> usize {
+        self.writer.as_ref().map_or(0, ArrowWriter::memory_size) + self.sink.held_bytes()
+    }
+
+    fn check_schema(&self, batch: &RecordBatch) -> Result<()> {
+        let schema = batch.schema();
+        let same = schema.fields().len() == self.schema.fields().len()
+            && schema.fields().iter().zip(self.schema.fields()).all(|(a, b)| {
+                a.name() == b.name()
+                    && a.data_type().equals_datatype(b.data_type())
+                    && a.is_nullable() <= b.is_nullable()
+            });
+        if same {
+            return Ok(());
+        }
+        Err(Failure::new(
+            ErrorKind::InvalidData,
+            format!("the batch is not of the declared schema: {}", difference(&self.schema, &schema)),
+        ))
+    }
+}
+
+fn difference(declared: &Schema, found: &Schema) -> String {
+    let text = |schema: &Schema, i: usize| match schema.fields().get(i) {
+        None => "nothing".to_owned(),
+        Some(field) => format!(
+            "`{}` {}{}",
+            field.name(),
+            field.data_type(),
+            if field.is_nullable() { "" } else { " not null" }
+        ),
+    };
+    let columns = declared.fields().len().max(found.fields().len());
+    (0..columns)
+        .map(|i| (i, text(declared, i), text(found, i)))
+        .find(|(_, declared, found)| declared != found)
+        .map_or_else(
+            || "a field inside a column differs".to_owned(),
+            |(i, declared, found)| format!("column {} is declared {declared} and holds {found}", i + 1),
+        )
+}
+
+fn finished() -> Failure {
+    Failure::new(ErrorKind::Rejected, "the encoder is finished; create another one")
+}
+
+fn broken(error: &ParquetError) -> Failure {
+    Failure::new(ErrorKind::InvalidData, format!("the batch could not be encoded as Parquet: {error}"))
+}
+
+struct Options {
+    compression: Compression,
+    row_group_rows: usize,
+    metadata: BTreeMap<String, String>,
+}
+
+impl Options {
+    fn parse(json: &str) -> Result<Self> {
+        let mut options = Self {
+            compression: Compression::SNAPPY,
+            row_group_rows: DEFAULT_ROW_GROUP_ROWS,
+            metadata: BTreeMap::new(),
+        };
+        if json.trim().is_empty() {
+            return Ok(options);
+        }
+        let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
+            .map_err(|error| invalid(format!("the Parquet options are not a JSON object: {error}")))?;
+        for (key, value) in object {
+            match key.as_str() {
+                "compression" => options.compression = compression(&value)?,
+                "row_group_rows" => {
+                    options.row_group_rows = value
+                        .as_u64()
+                        .filter(|rows| (1..=MAX_ROW_GROUP_ROWS).contains(rows))
+                        .and_then(|rows| usize::try_from(rows).ok())
+                        .ok_or_else(|| {
+                            invalid(format!("`row_group_rows` is {value}; it must be 1 to {MAX_ROW_GROUP_ROWS}"))
+                        })?;
+                }
+                "metadata" => {
+                    options.metadata = serde_json::from_value(value)
+                        .map_err(|error| invalid(format!("`metadata` is not an object of strings: {error}")))?;
+                }
+                unknown => return Err(unknown_option(unknown)),
+            }
+        }
+        Ok(options)
+    }
+
+    fn properties(self) -> WriterProperties {
+        let metadata = self.metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+        WriterProperties::builder()
+            .set_created_by(concat!("dativo-wasm ", env!("CARGO_PKG_VERSION")).to_owned())
+            .set_compression(self.compression)
+            .set_max_row_group_row_count(Some(self.row_group_rows))
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_key_value_metadata(Some(metadata))
+            .build()
+    }
+}
+
+fn compression(value: &serde_json::Value) -> Result<Compression> {
+    match value.as_str() {
+        Some("snappy") => Ok(Compression::SNAPPY),
+        Some("zstd") => Ok(Compression::ZSTD(ZstdLevel::default())),
+        Some("none") => Ok(Compression::UNCOMPRESSED),
+        _ => Err(invalid(format!("unknown `compression` {value}")).hint("use `snappy`, `zstd` or `none`")),
+    }
+}
+
+fn unknown_option(key: &str) -> Failure {
+    let nearest = OPTIONS
+        .iter()
+        .map(|option| (strsim::damerau_levenshtein(key, option), option))
+        .min()
+        .filter(|(distance, option)| *distance <= option.len() / 2);
+    let failure = invalid(format!("unknown Parquet option `{key}`"));
+    match nearest {
+        Some((_, option)) => failure.hint(format!("did you mean `{option}`?")),
+        None => failure.hint(format!("the options are `{}`", OPTIONS.join("`, `"))),
+    }
+}
+
+fn invalid(message: String) -> Failure {
+    Failure::new(ErrorKind::InvalidConfig, message)
+}
+
+/// What is encoded and not taken: shared between the encoder and the writer inside it.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    fn drain(&self) -> Vec<u8> {
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).capacity()
+    }
+}
+
+impl io::Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
