@@ -15,6 +15,7 @@ use wasmtime::component::{HasSelf, Linker};
 
 use crate::component::State;
 use crate::component::bindings::imports;
+use failure::{ErrorKind, Failure};
 
 /// A capability of the contract.
 struct Capability {
@@ -75,6 +76,23 @@ pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<(
 }
 
 impl imports::types::Host for State {}
+
+impl From<Failure> for imports::types::Error {
+    fn from(failure: Failure) -> Self {
+        use imports::types::ErrorKind as Wit;
+        let kind = match failure.kind {
+            ErrorKind::InvalidConfig => Wit::InvalidConfig,
+            ErrorKind::Denied => Wit::Denied,
+            ErrorKind::NotFound => Wit::NotFound,
+            ErrorKind::Unavailable => Wit::Unavailable,
+            ErrorKind::Rejected => Wit::Rejected,
+            ErrorKind::InvalidData => Wit::InvalidData,
+            ErrorKind::LimitExceeded => Wit::LimitExceeded,
+            ErrorKind::Internal => Wit::Internal,
+        };
+        Self { kind, message: failure.message, hint: failure.hint, retry_after_ms: None }
+    }
+}
 
 #[cfg(test)]
 mod tests {

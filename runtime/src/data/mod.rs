@@ -4,6 +4,7 @@
 //! an unchecked decoder.
 
 mod ipc;
+mod memory;
 mod partition;
 
 use arrow::array::RecordBatch;
@@ -50,12 +51,12 @@ impl State {
     }
 
     pub fn hold_batch(&mut self, batch: Batch) -> Result<Resource<HostBatch>, WitError> {
-        let bytes = batch.get_array_memory_size() as u64;
+        let bytes = batch_bytes(&batch);
         self.hold(HostBatch(batch), bytes)
     }
 
     pub fn take_batch(&mut self, handle: Resource<HostBatch>) -> wasmtime::Result<Batch> {
-        Ok(self.release(handle, |batch| batch.0.get_array_memory_size() as u64)?.0)
+        Ok(self.release(handle, |batch| batch_bytes(&batch.0))?.0)
     }
 
     pub fn hold_blob(&mut self, bytes: Buffer) -> Result<Resource<HostBlob>, WitError> {
@@ -66,6 +67,11 @@ impl State {
     pub fn blob(&self, handle: &Resource<HostBlob>) -> wasmtime::Result<Buffer> {
         Ok(self.get(handle)?.0.clone())
     }
+}
+
+/// Host memory that a batch keeps alive, in bytes.
+pub fn batch_bytes(batch: &Batch) -> u64 {
+    memory::batch_bytes(batch) as u64
 }
 
 /// What a schema takes in the host, roughly: fields are small and their names and metadata are not.
@@ -88,8 +94,11 @@ impl wit::Host for State {}
 impl wit::HostSchema for State {
     async fn from_ipc(&mut self, ipc: Vec<u8>) -> Answer<Resource<HostSchema>> {
         Ok(match ipc::decode_schema(ipc) {
-            Ok(schema) => self.hold_schema(schema),
-            Err(error) => Err(refused(&error)),
+            Ok(schema) => self.hold_schema(schema.into()),
+            Err(error) => {
+                self.budget.note_invalid(&error);
+                Err(refused(&error))
+            }
         })
     }
 
@@ -127,7 +136,7 @@ impl wit::HostRecordBatch for State {
     }
 
     async fn size(&mut self, batch: Resource<HostBatch>) -> wasmtime::Result<u64> {
-        Ok(self.get(&batch)?.0.get_array_memory_size() as u64)
+        Ok(batch_bytes(&self.get(&batch)?.0))
     }
 
     async fn partition(

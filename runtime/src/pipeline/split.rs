@@ -12,7 +12,7 @@ use super::crash;
 use super::metrics::SplitMetrics;
 use super::ready::Ready;
 use crate::component::{Batches, ReaderInstance, Run, Stop};
-use crate::data::Batch;
+use crate::data::{Batch, batch_bytes};
 use crate::error::{Error, Kind, Result};
 
 /// Batches that may wait between the reader and the writer of a split. One keeps both busy; more
@@ -73,7 +73,7 @@ async fn read(
         if let Some(progress) = reader.progress(batches).await? {
             metrics.progress_millionths.store(millionths(progress), Relaxed);
         }
-        metrics.batch_read(batch.num_rows() as u64, batch.get_array_memory_size() as u64);
+        metrics.batch_read(batch.num_rows() as u64, batch_bytes(&batch));
         crash::point("batch-read");
         if sender.send(batch).await.is_err() {
             // The writer failed and says why.

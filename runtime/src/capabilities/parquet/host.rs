@@ -20,7 +20,7 @@ impl State {
     /// Counts what the encoder buffers now instead of what it buffered before.
     fn recount(&mut self, handle: &Resource<HostEncoder>) -> Answer<()> {
         let held = self.get_mut(handle)?;
-        let (before, now) = (held.counted_bytes, held.encoder.memory_bytes());
+        let (before, now) = (held.counted_bytes, held.encoder.memory_bytes() as u64);
         held.counted_bytes = now;
         self.budget.give(before);
         // A refused amount is not counted, so it must not be given back later.

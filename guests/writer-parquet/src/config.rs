@@ -1,0 +1,121 @@
+//! The `config` block: keys, defaults, sizes.
+
+use dativo_connector::{Error, Result};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+const DEFAULT_FILE_BYTES: u64 = 512 << 20;
+const DEFAULT_ROW_GROUP_ROWS: u32 = 1 << 20;
+
+/// Smaller files would be mostly footer.
+const MIN_FILE_BYTES: u64 = 64 << 10;
+
+#[derive(Clone, Deserialize)]
+pub struct Config {
+    pub path: String,
+    #[serde(default = "default_compression")]
+    pub compression: String,
+    #[serde(default = "default_row_group_rows")]
+    pub row_group_rows: u32,
+    #[serde(default)]
+    target_file_size: Option<Value>,
+    #[serde(default)]
+    pub partition_by: Vec<String>,
+}
+
+fn default_compression() -> String {
+    "snappy".to_owned()
+}
+
+fn default_row_group_rows() -> u32 {
+    DEFAULT_ROW_GROUP_ROWS
+}
+
+impl Config {
+    /// `path` with one slash at its end.
+    pub fn root(&self) -> String {
+        format!("{}/", self.path.trim_end_matches('/'))
+    }
+
+    /// A file is closed once it is this long, in encoded bytes.
+    pub fn target_file_bytes(&self) -> Result<u64> {
+        let bytes = match &self.target_file_size {
+            None => Some(DEFAULT_FILE_BYTES),
+            Some(Value::Number(bytes)) => bytes.as_u64(),
+            Some(Value::String(text)) => parse_size(text),
+            Some(_) => None,
+        };
+        bytes.filter(|bytes| *bytes >= MIN_FILE_BYTES).ok_or_else(|| {
+            Error::invalid_config("`target_file_size` must be a size of at least 64 KiB")
+                .hint("write it as `256MiB`, or as a number of bytes")
+        })
+    }
+}
+
+/// `256MiB`, `1 GB`, `1048576`.
+fn parse_size(text: &str) -> Option<u64> {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "kb" => 1_000,
+        "mb" => 1_000_000,
+        "gb" => 1_000_000_000,
+        "kib" => 1 << 10,
+        "mib" => 1 << 20,
+        "gib" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}
+
+/// JSON Schema of the `config` block.
+pub fn schema() -> String {
+    json!({
+        "type": "object",
+        "required": ["path"],
+        "additionalProperties": false,
+        "properties": {
+            "path": { "type": "string", "minLength": 1,
+                "description": "The directory that the files go to; made where absent." },
+            "compression": { "enum": ["snappy", "zstd", "none"], "default": "snappy",
+                "description": "Of the column pages. Default: `snappy`." },
+            "row_group_rows": { "type": "integer", "minimum": 1, "maximum": 10_485_760,
+                "default": DEFAULT_ROW_GROUP_ROWS,
+                "description": "Rows of a row group; one also ends at 64 MiB of encoded bytes. Default: 1048576." },
+            "target_file_size": { "type": ["string", "integer"], "default": "512MiB",
+                "description": "A file is closed once it is this long and the next one begins; at least 64 KiB. Default: `512MiB`." },
+            "partition_by": { "type": "array", "items": { "type": "string" }, "uniqueItems": true,
+                "maxItems": 8, "default": [],
+                "description": "Columns whose values become folders (`year=2024/`); they are left out of the files. Default: none." },
+        },
+        "x-dativo-grants": [
+            { "capability": "object-store", "access": "read", "target": "{path}/**" },
+            { "capability": "object-store", "access": "write", "target": "{path}/**" },
+        ],
+    })
+    .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_are_numbers_of_bytes_or_have_a_unit() {
+        let check = |value: Value, expected: Option<u64>| {
+            let config = json!({ "path": "out", "target_file_size": value });
+            let config: Config = serde_json::from_value(config).unwrap();
+            assert_eq!(config.target_file_bytes().ok(), expected, "{value}");
+        };
+        check(json!("1MiB"), Some(1 << 20));
+        check(json!("2 GB"), Some(2_000_000_000));
+        check(json!(100_000), Some(100_000));
+        check(json!(Value::Null), Some(DEFAULT_FILE_BYTES));
+        check(json!("1 parsec"), None);
+        check(json!("MiB"), None);
+        check(json!(1), None);
+        check(json!(-1), None);
+        check(json!("99999999999999999999GiB"), None);
+    }
+}
