@@ -45,8 +45,11 @@ fn decode<T>(bytes: Vec<u8>, what: &str, read: fn(&Buffer) -> Result<T, Unsound>
     quiet::catch(|| read(&stream))
         .unwrap_or_else(|panic| Err(Unsound(panic)))
         .map_err(|Unsound(reason)| {
-            Error::new(Kind::DataInvalid, format!("the {what} is not valid Arrow IPC"))
-                .caused_by(one_line(&reason))
+            Error::new(
+                Kind::DataInvalid,
+                format!("the {what} is not valid Arrow IPC"),
+            )
+            .caused_by(one_line(&reason))
         })
 }
 

@@ -27,10 +27,15 @@ pub fn partition(batch: &RecordBatch, columns: &[String]) -> Result<Vec<(String,
         return Ok(vec![(String::new(), batch.clone())]);
     }
     let keys = find(&batch.schema(), columns)?;
-    let rest: Vec<usize> = (0..batch.num_columns()).filter(|i| !keys.contains(i)).collect();
+    let rest: Vec<usize> = (0..batch.num_columns())
+        .filter(|i| !keys.contains(i))
+        .collect();
     if rest.is_empty() {
-        return Err(Error::new(Kind::JobInvalid, "every column is a partition column, so no data would be left")
-            .hint("leave at least one column out of `partition_by`"));
+        return Err(Error::new(
+            Kind::JobInvalid,
+            "every column is a partition column, so no data would be left",
+        )
+        .hint("leave at least one column out of `partition_by`"));
     }
     let rest = batch.project(&rest).map_err(unexpected)?;
     let groups = group(batch, &keys, columns)?;
@@ -51,12 +56,18 @@ fn find(schema: &Schema, columns: &[String]) -> Result<Vec<usize>> {
     let mut found = Vec::with_capacity(columns.len());
     for name in columns {
         let refuse = |what: String| Error::new(Kind::JobInvalid, what);
-        let mut named = schema.fields().iter().enumerate().filter(|(_, field)| field.name() == name);
+        let mut named = schema
+            .fields()
+            .iter()
+            .enumerate()
+            .filter(|(_, field)| field.name() == name);
         let (index, field) = match (named.next(), named.next()) {
             (Some(only), None) => only,
             (None, _) => {
-                return Err(refuse(format!("partition column `{name}` is not a column of the data"))
-                    .hint(format!("the columns are {}", names(schema))));
+                return Err(refuse(format!(
+                    "partition column `{name}` is not a column of the data"
+                ))
+                .hint(format!("the columns are {}", names(schema))));
             }
             (Some(_), Some(_)) => return Err(refuse(format!("the data has two columns `{name}`"))),
         };
@@ -76,7 +87,12 @@ fn find(schema: &Schema, columns: &[String]) -> Result<Vec<usize>> {
 }
 
 fn names(schema: &Schema) -> String {
-    let quoted: Vec<String> = schema.fields().iter().take(20).map(|f| format!("`{}`", f.name())).collect();
+    let quoted: Vec<String> = schema
+        .fields()
+        .iter()
+        .take(20)
+        .map(|f| format!("`{}`", f.name()))
+        .collect();
     quoted.join(", ")
 }
 
@@ -97,11 +113,18 @@ fn has_text(data_type: &DataType) -> bool {
 /// Row numbers by folder, both in order of first appearance.
 fn group(batch: &RecordBatch, keys: &[usize], names: &[String]) -> Result<Vec<(String, Vec<u32>)>> {
     let columns: Vec<ArrayRef> = keys.iter().map(|&i| batch.column(i).clone()).collect();
-    let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
+    let fields = columns
+        .iter()
+        .map(|c| SortField::new(c.data_type().clone()))
+        .collect();
     let rows = RowConverter::new(fields)
         .and_then(|converter| converter.convert_columns(&columns))
         .map_err(unexpected)?;
-    let texts: Vec<Text> = columns.iter().zip(names).map(|(c, name)| Text::new(c, name)).collect::<Result<_>>()?;
+    let texts: Vec<Text> = columns
+        .iter()
+        .zip(names)
+        .map(|(c, name)| Text::new(c, name))
+        .collect::<Result<_>>()?;
 
     let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
     let mut by_path: HashMap<String, usize> = HashMap::new();
@@ -139,7 +162,10 @@ fn group(batch: &RecordBatch, keys: &[usize], names: &[String]) -> Result<Vec<(S
 fn too_many(names: &[String]) -> Error {
     Error::new(
         Kind::LimitExceeded,
-        format!("one batch has more than {MAX_PARTITIONS} different values of `{}`", names.join("`, `")),
+        format!(
+            "one batch has more than {MAX_PARTITIONS} different values of `{}`",
+            names.join("`, `")
+        ),
     )
     .hint("partition by a column with fewer values, such as the day of a timestamp")
 }
@@ -159,12 +185,19 @@ impl Text {
         let (values, suffix) = match column.data_type() {
             // Names of zones need a zone database to print; the value itself is UTC.
             DataType::Timestamp(unit, Some(_)) => {
-                let plain = column.to_data().into_builder().data_type(DataType::Timestamp(*unit, None));
+                let plain = column
+                    .to_data()
+                    .into_builder()
+                    .data_type(DataType::Timestamp(*unit, None));
                 (make_array(plain.build().map_err(unexpected)?), "Z")
             }
             _ => (column.clone(), ""),
         };
-        Ok(Self { name: escaped, values, suffix })
+        Ok(Self {
+            name: escaped,
+            values,
+            suffix,
+        })
     }
 
     fn at(&self, row: usize) -> Result<String> {
@@ -174,8 +207,11 @@ impl Text {
         let value = ArrayFormatter::try_new(self.values.as_ref(), &options)
             .and_then(|formatter| formatter.value(row).try_to_string())
             .map_err(|error| {
-                Error::new(Kind::DataInvalid, format!("row {row} of `{}` has no text form", self.name))
-                    .caused_by(error)
+                Error::new(
+                    Kind::DataInvalid,
+                    format!("row {row} of `{}` has no text form", self.name),
+                )
+                .caused_by(error)
             })?;
         Ok(value)
     }
@@ -189,7 +225,11 @@ fn path(texts: &[Text], row: usize) -> Result<String> {
         }
         path.push_str(&text.name);
         path.push('=');
-        let value = if text.values.is_null(row) { String::new() } else { text.at(row)? };
+        let value = if text.values.is_null(row) {
+            String::new()
+        } else {
+            text.at(row)?
+        };
         match value.as_str() {
             "" => path.push_str(NULL),
             // A value that is spelled like null must not be read back as null.

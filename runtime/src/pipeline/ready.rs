@@ -119,11 +119,11 @@ impl Side {
         endpoint: &Endpoint,
         component: Loaded,
         plan: &ComponentPlan,
-        secrets: &Arc<Secrets>,
+        secrets: &Secrets,
     ) -> Result<Self> {
         let uses = |name: &str| component.capabilities.iter().any(|used| used == name);
         let object_store = uses("object-store")
-            .then(|| object_store::Access::new(plan.targets("object-store"), secrets.clone()))
+            .then(|| object_store::Access::new(plan.targets("object-store"), secrets))
             .transpose()
             .map_err(|error| error.at(endpoint.implementation_location()))?;
         let granted = Granted {

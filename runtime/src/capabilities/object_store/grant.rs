@@ -1,1 +1,348 @@
-//! E
+//! Grants for the object store: which objects a guest may read or write.
+//!
+//! Pure: no file system, no wasmtime. `host.rs` asks [`Grant::object`] or [`Grant::folder`] before every call and hands
+//! the [`Place`] that it answers to the backend, which has no other way to learn where to go.
+//!
+//! A rule is `read PATTERN` or `write PATTERN`. `*` stands for any text inside one segment and `**` for any number of
+//! segments; a pattern that ends in `/` or `/**` covers the tree below it, another pattern exactly what it spells.
+//! In the names that a guest gives `*` is a plain character, and what could be read in two ways (`a/../b`, `a//b`,
+//! `%2f` in a URL, a backslash) is refused rather than interpreted.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+
+use super::name::{self, Segments};
+use crate::capabilities::failure::{ErrorKind, Failure};
+use crate::error::{Error, Kind};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    Read,
+    Write,
+}
+
+/// What a job grants. Without rules it covers nothing.
+#[derive(Debug, Clone)]
+pub struct Grant {
+    /// Absolute: what relative names begin at.
+    folder: PathBuf,
+    rules: Vec<Rule>,
+}
+
+#[derive(Debug, Clone)]
+struct Rule {
+    access: Access,
+    /// Of an absolute path. `**` only as a whole segment.
+    pattern: Vec<String>,
+}
+
+/// An object or folder as a guest named it, resolved to an absolute path without `.`, `..` or empty segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Target {
+    /// As the guest wrote it, for messages and for names in a listing.
+    written: String,
+    segments: Segments,
+    /// It ended in `/`.
+    is_folder: bool,
+}
+
+/// Why a target is not covered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Denied {
+    /// The job grants no such access to anything.
+    Empty,
+    /// It is granted for the other access only.
+    Access,
+    /// It is not granted.
+    Outside,
+}
+
+/// A covered target: only [`Grant`] makes one.
+#[derive(Debug, Clone)]
+pub struct Place {
+    target: Target,
+    /// Folder that the user named, from which on nothing may lead outside: the segments of the pattern before the
+    /// first wildcard. A prefix of the target.
+    root: Segments,
+    /// The pattern spells the object in full, so the user chose it whatever it is.
+    is_exact: bool,
+}
+
+impl Grant {
+    /// `folder` is the working directory of the run, absolute.
+    pub fn parse(rules: &[String], folder: &Path) -> Result<Self, Error> {
+        let rules = rules
+            .iter()
+            .map(|rule| Rule::parse(rule, folder))
+            .collect::<Result<_, _>>()?;
+        Ok(Self {
+            folder: folder.to_owned(),
+            rules,
+        })
+    }
+
+    /// Covers nothing.
+    pub fn none() -> Self {
+        Self { folder: PathBuf::new(), rules: Vec::new() }
+    }
+
+    /// Whether this grant covers `target`. An empty grant covers nothing.
+    pub fn allows(&self, access: Access, target: &Target) -> Result<Place, Denied> {
+        let covers = |rule: &&Rule| rule.covers(target);
+        match self.rules(access).find(covers) {
+            Some(rule) => Ok(rule.place(target.clone())),
+            None if self.rules(access).next().is_none() => Err(Denied::Empty),
+            None if self.rules.iter().any(|rule| covers(&rule)) => Err(Denied::Access),
+            None => Err(Denied::Outside),
+        }
+    }
+
+    /// The object that a guest calls `name`, if it is one and covered.
+    pub fn object(&self, access: Access, name: &str) -> Result<Place, Failure> {
+        let target = Target::parse(name, &self.folder)?;
+        if target.is_folder {
+            return Err(Failure::new(
+                ErrorKind::Denied,
+                format!("`{name}` is the name of a folder, not of an object"),
+            ));
+        }
+        self.allows(access, &target)
+            .map_err(|denied| denied.failure(access, &target))
+    }
+
+    /// The folder that a guest calls `prefix`, if it may see something below it. What is below is covered one by one.
+    pub fn folder(&self, access: Access, prefix: &str) -> Result<Place, Failure> {
+        let target = Target::parse(prefix, &self.folder)?;
+        if !target.is_folder {
+            return Err(Failure::new(
+                ErrorKind::Denied,
+                format!("the folder `{prefix}` must end in `/`"),
+            ));
+        }
+        match self
+            .rules(access)
+            .find(|rule| target.segments.starts_with(rule.root()))
+        {
+            Some(rule) => Ok(Place {
+                root: rule.root().to_vec(),
+                target,
+                is_exact: false,
+            }),
+            None if self.rules(access).next().is_none() => {
+                Err(Denied::Empty.failure(access, &target))
+            }
+            None => Err(Denied::Outside.failure(access, &target)),
+        }
+    }
+
+    /// Every granted root that lies in `place` or around it, each once.
+    pub fn roots(&self, access: Access, place: &Place) -> Vec<Place> {
+        let mut roots: Vec<&[String]> = self
+            .rules(access)
+            .map(Rule::root)
+            .filter(|root| {
+                root.starts_with(&place.target.segments) || place.target.segments.starts_with(root)
+            })
+            .collect();
+        roots.sort();
+        roots.dedup();
+        roots
+            .into_iter()
+            .map(|root| Place {
+                target: Target::of_segments(root.to_vec(), true),
+                root: root.to_vec(),
+                is_exact: false,
+            })
+            .collect()
+    }
+
+    /// The granted root with this path, as a token names it.
+    pub fn root(&self, access: Access, path: &str) -> Result<Place, Failure> {
+        let target = Target::parse(&format!("{}/", path.trim_end_matches('/')), &self.folder)?;
+        match self
+            .rules(access)
+            .any(|rule| rule.root() == target.segments)
+        {
+            true => Ok(Place {
+                root: target.segments.clone(),
+                target,
+                is_exact: false,
+            }),
+            false => Err(Denied::Outside.failure(access, &target)),
+        }
+    }
+
+    fn rules(&self, access: Access) -> impl Iterator<Item = &Rule> {
+        self.rules.iter().filter(move |rule| rule.access == access)
+    }
+}
+
+impl Rule {
+    fn parse(text: &str, folder: &Path) -> Result<Self, Error> {
+        let refuse = |why: &str| Error::new(Kind::JobInvalid, format!("the grant `{text}` {why}"));
+        let (access, pattern) = match text.trim().split_once(char::is_whitespace) {
+            Some(("read", pattern)) => (Access::Read, pattern.trim_start()),
+            Some(("write", pattern)) => (Access::Write, pattern.trim_start()),
+            _ => {
+                return Err(refuse("does not begin with `read` or `write`")
+                    .hint("write a grant like `read data/*.csv` or `write out/orders/**`"));
+            }
+        };
+        let named = name::parse(pattern, folder).map_err(|why| refuse(&why.to_string()))?;
+        let mut pattern = named.segments;
+        if pattern
+            .iter()
+            .any(|segment| segment.contains("**") && segment != "**")
+        {
+            return Err(refuse("has `**` inside a name").hint("`**` stands alone between two `/`"));
+        }
+        if named.is_folder {
+            pattern.push("**".to_owned());
+        }
+        if pattern.is_empty() {
+            return Err(refuse("names nothing"));
+        }
+        Ok(Self { access, pattern })
+    }
+
+    fn covers(&self, target: &Target) -> bool {
+        // The pattern `out/**` covers what is below `out`, and a segment at least is below it.
+        name::matches(&self.pattern, &target.segments)
+            && !(self.pattern.last().is_some_and(|last| last == "**")
+                && !target.is_folder
+                && target.segments.len() < self.pattern.len())
+    }
+
+    /// The segments before the first wildcard; of an exact pattern those of the object's folder.
+    fn root(&self) -> &[String] {
+        let literal = self
+            .pattern
+            .iter()
+            .take_while(|segment| !segment.contains('*'))
+            .count();
+        &self.pattern[..literal.min(self.pattern.len() - 1)]
+    }
+
+    fn place(&self, target: Target) -> Place {
+        let is_exact = self.pattern.iter().all(|segment| !segment.contains('*'));
+        Place {
+            target,
+            root: self.root().to_vec(),
+            is_exact,
+        }
+    }
+}
+
+impl Target {
+    /// From the text of a guest. `folder` is what relative names begin at.
+    pub fn parse(text: &str, folder: &Path) -> Result<Self, Failure> {
+        let named = name::parse(text, folder).map_err(|why| why.failure(text))?;
+        Ok(Self {
+            written: text.to_owned(),
+            segments: named.segments,
+            is_folder: named.is_folder,
+        })
+    }
+
+    fn of_segments(segments: Segments, is_folder: bool) -> Self {
+        let mut written = name::path(&segments).display().to_string();
+        if is_folder && !segments.is_empty() {
+            written.push('/');
+        }
+        Self {
+            written,
+            segments,
+            is_folder,
+        }
+    }
+}
+
+impl Place {
+    /// As the guest wrote it.
+    pub fn written(&self) -> &str {
+        &self.target.written
+    }
+
+    pub fn path(&self) -> PathBuf {
+        name::path(&self.target.segments)
+    }
+
+    pub fn root_path(&self) -> PathBuf {
+        name::path(&self.root)
+    }
+
+    /// The segments below the root.
+    pub fn below_root(&self) -> &[String] {
+        self.target
+            .segments
+            .get(self.root.len()..)
+            .unwrap_or_default()
+    }
+
+    /// The segments below a folder that contains this place.
+    pub fn segments_below(&self, folder: &Place) -> Segments {
+        self.target
+            .segments
+            .get(folder.target.segments.len()..)
+            .unwrap_or_default()
+            .to_vec()
+    }
+
+    pub fn is_exact(&self) -> bool {
+        self.is_exact
+    }
+
+    /// `file:///` and the absolute path, percent-encoded.
+    pub fn url(&self) -> String {
+        name::url(&self.target.segments)
+    }
+
+    /// Whether `other` is in this folder or below it.
+    pub fn contains(&self, other: &Place) -> bool {
+        other.target.segments.starts_with(&self.target.segments)
+    }
+
+    /// What the guest calls an object below this folder: in the form in which it wrote the folder.
+    pub fn name_below(&self, segments: &[String]) -> String {
+        let below = segments.join("/");
+        match self.target.written.starts_with("file://") {
+            true => self.target.written.clone() + &name::encode(&below),
+            false => self.target.written.clone() + &below,
+        }
+    }
+
+    /// The object below this folder that `segments` name, if it is covered. It keeps the root of this folder.
+    pub fn below(&self, grant: &Grant, access: Access, segments: &[String]) -> Option<Place> {
+        let mut all = self.target.segments.clone();
+        all.extend_from_slice(segments);
+        let target = Target::of_segments(all, false);
+        let place = grant.allows(access, &target).ok()?;
+        Some(Place {
+            root: self.root.clone(),
+            ..place
+        })
+    }
+}
+
+impl Denied {
+    fn failure(self, access: Access, target: &Target) -> Failure {
+        let name = &target.written;
+        let message = match self {
+            Denied::Empty => format!("the job grants no {access} access, and `{name}` needs it"),
+            Denied::Access => format!("`{name}` is granted, but not for {access} access"),
+            Denied::Outside => format!("`{name}` is outside the grant"),
+        };
+        Failure::new(ErrorKind::Denied, message).hint(format!(
+            "add `grants: {{ object-store: [\"{access} {name}\"] }}` if the job should reach it"
+        ))
+    }
+}
+
+impl fmt::Display for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Access::Read => "read",
+            Access::Write => "write",
+        })
+    }
+}

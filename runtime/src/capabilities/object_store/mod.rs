@@ -7,9 +7,7 @@
 mod backends;
 mod grant;
 mod host;
-
-use std::path::PathBuf;
-use std::sync::Arc;
+mod name;
 
 pub use host::{HostByteStream, HostUpload};
 
@@ -17,26 +15,27 @@ use crate::error::{Error, Kind, Result};
 use crate::job::Secrets;
 use grant::Grant;
 
-/// What one component may reach, and with whose secrets.
-pub struct Access {
-    grants: Vec<Grant>,
-    /// Relative names are resolved here: the working directory of the run.
-    folder: PathBuf,
-    secrets: Arc<Secrets>,
-}
+/// What one component may reach.
+pub struct Access(Grant);
 
 impl Access {
-    /// From the lines of a plan: `read data/*.csv`.
-    pub fn new<'a>(lines: impl Iterator<Item = &'a str>, secrets: Arc<Secrets>) -> Result<Self> {
+    /// From the lines of a plan: `read data/*.csv`. Relative names begin at the working directory.
+    pub fn new<'a>(lines: impl Iterator<Item = &'a str>, secrets: &Secrets) -> Result<Self> {
         let folder = std::env::current_dir().map_err(|error| {
             Error::new(Kind::JobInvalid, "the working directory cannot be read").caused_by(error)
         })?;
-        let grants = lines.map(|line| Grant::parse(line, &folder)).collect::<Result<_, _>>()?;
-        Ok(Self { grants, folder, secrets })
+        let lines: Vec<String> = lines.map(str::to_owned).collect();
+        // A path stands in messages, reports and manifests, where no secret may.
+        if let Some(line) = lines.iter().find(|line| secrets.mask(line) != **line) {
+            let shown = secrets.mask(line);
+            return Err(Error::new(Kind::JobInvalid, format!("the path in `{shown}` holds a secret"))
+                .hint("write the path as it is; paths appear in reports and logs"));
+        }
+        Ok(Self(Grant::parse(&lines, &folder)?))
     }
 
     /// Reaches nothing.
     pub fn none() -> Self {
-        Self { grants: Vec::new(), folder: PathBuf::new(), secrets: Arc::default() }
+        Self(Grant::none())
     }
 }

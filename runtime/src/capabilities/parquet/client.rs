@@ -27,6 +27,9 @@ const ROWS_PER_LOOK: usize = 16_384;
 /// Largest `row_group_rows`: ten times what readers are tuned for.
 const MAX_ROW_GROUP_ROWS: u64 = 10 << 20;
 
+/// What the footer keeps of each column of a finished row group: statistics, offsets and page indexes.
+const FOOTER_BYTES_PER_COLUMN_CHUNK: usize = 1024;
+
 const DEFAULT_ROW_GROUP_ROWS: usize = 1 << 20;
 
 const OPTIONS: [&str; 3] = ["compression", "row_group_rows", "metadata"];
@@ -38,6 +41,7 @@ pub struct Encoder {
     /// `None` once finished, or after a failure.
     writer: Option<ArrowWriter<Sink>>,
     rows: u64,
+    rows_per_look: usize,
     /// Encoded bytes, for when the writer is gone.
     finished_bytes: u64,
 }
@@ -46,6 +50,8 @@ impl Encoder {
     /// `options_json` as `wit/parquet.wit` describes.
     pub fn create(schema: SchemaRef, options_json: &str) -> Result<Self> {
         let options = Options::parse(options_json)?;
+        // The writer below splits a batch at the end of a row group by calling itself, one level for each group.
+        let rows_per_look = ROWS_PER_LOOK.min(options.row_group_rows);
         let sink = Sink::default();
         let writer = ArrowWriter::try_new(sink.clone(), schema.clone(), Some(options.properties()))
             .map_err(|error| {
@@ -55,7 +61,14 @@ impl Encoder {
                 )
                 .hint("cast the column that it names to another type")
             })?;
-        Ok(Self { schema, sink, writer: Some(writer), rows: 0, finished_bytes: 0 })
+        Ok(Self {
+            schema,
+            sink,
+            writer: Some(writer),
+            rows: 0,
+            rows_per_look,
+            finished_bytes: 0,
+        })
     }
 
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
@@ -66,7 +79,7 @@ impl Encoder {
         let writer = self.writer.as_mut().ok_or_else(finished)?;
         let mut start = 0;
         while start < batch.num_rows() {
-            let rows = ROWS_PER_LOOK.min(batch.num_rows() - start);
+            let rows = self.rows_per_look.min(batch.num_rows() - start);
             let written = writer.write(&batch.slice(start, rows)).and_then(|()| {
                 if writer.in_progress_size() < ROW_GROUP_BYTES {
                     return Ok(());
@@ -113,23 +126,34 @@ impl Encoder {
 
     /// Host memory that the encoder holds now, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        self.writer.as_ref().map_or(0, ArrowWriter::memory_size) + self.sink.held_bytes()
+        let open = self.writer.as_ref().map_or(0, |writer| {
+            let chunks = writer.flushed_row_groups().len() * self.schema.fields().len();
+            writer.memory_size() + chunks * FOOTER_BYTES_PER_COLUMN_CHUNK
+        });
+        open + self.sink.held_bytes()
     }
 
     fn check_schema(&self, batch: &RecordBatch) -> Result<()> {
         let schema = batch.schema();
         let same = schema.fields().len() == self.schema.fields().len()
-            && schema.fields().iter().zip(self.schema.fields()).all(|(a, b)| {
-                a.name() == b.name()
-                    && a.data_type().equals_datatype(b.data_type())
-                    && a.is_nullable() <= b.is_nullable()
-            });
+            && schema
+                .fields()
+                .iter()
+                .zip(self.schema.fields())
+                .all(|(a, b)| {
+                    a.name() == b.name()
+                        && a.data_type().equals_datatype(b.data_type())
+                        && a.is_nullable() <= b.is_nullable()
+                });
         if same {
             return Ok(());
         }
         Err(Failure::new(
             ErrorKind::InvalidData,
-            format!("the batch is not of the declared schema: {}", difference(&self.schema, &schema)),
+            format!(
+                "the batch is not of the declared schema: {}",
+                difference(&self.schema, &schema)
+            ),
         ))
     }
 }
@@ -150,16 +174,24 @@ fn difference(declared: &Schema, found: &Schema) -> String {
         .find(|(_, declared, found)| declared != found)
         .map_or_else(
             || "a field inside a column differs".to_owned(),
-            |(i, declared, found)| format!("column {} is declared {declared} and holds {found}", i + 1),
+            |(i, declared, found)| {
+                format!("column {} is declared {declared} and holds {found}", i + 1)
+            },
         )
 }
 
 fn finished() -> Failure {
-    Failure::new(ErrorKind::Rejected, "the encoder is finished; create another one")
+    Failure::new(
+        ErrorKind::Rejected,
+        "the encoder is finished; create another one",
+    )
 }
 
 fn broken(error: &ParquetError) -> Failure {
-    Failure::new(ErrorKind::InvalidData, format!("the batch could not be encoded as Parquet: {error}"))
+    Failure::new(
+        ErrorKind::InvalidData,
+        format!("the batch could not be encoded as Parquet: {error}"),
+    )
 }
 
 struct Options {
@@ -179,7 +211,11 @@ impl Options {
             return Ok(options);
         }
         let object: serde_json::Map<String, serde_json::Value> = serde_json::from_str(json)
-            .map_err(|error| invalid(format!("the Parquet options are not a JSON object: {error}")))?;
+            .map_err(|error| {
+                invalid(format!(
+                    "the Parquet options are not a JSON object: {error}"
+                ))
+            })?;
         for (key, value) in object {
             match key.as_str() {
                 "compression" => options.compression = compression(&value)?,
@@ -189,12 +225,15 @@ impl Options {
                         .filter(|rows| (1..=MAX_ROW_GROUP_ROWS).contains(rows))
                         .and_then(|rows| usize::try_from(rows).ok())
                         .ok_or_else(|| {
-                            invalid(format!("`row_group_rows` is {value}; it must be 1 to {MAX_ROW_GROUP_ROWS}"))
+                            invalid(format!(
+                                "`row_group_rows` is {value}; it must be 1 to {MAX_ROW_GROUP_ROWS}"
+                            ))
                         })?;
                 }
                 "metadata" => {
-                    options.metadata = serde_json::from_value(value)
-                        .map_err(|error| invalid(format!("`metadata` is not an object of strings: {error}")))?;
+                    options.metadata = serde_json::from_value(value).map_err(|error| {
+                        invalid(format!("`metadata` is not an object of strings: {error}"))
+                    })?;
                 }
                 unknown => return Err(unknown_option(unknown)),
             }
@@ -203,7 +242,11 @@ impl Options {
     }
 
     fn properties(self) -> WriterProperties {
-        let metadata = self.metadata.into_iter().map(|(key, value)| KeyValue::new(key, value)).collect();
+        let metadata = self
+            .metadata
+            .into_iter()
+            .map(|(key, value)| KeyValue::new(key, value))
+            .collect();
         WriterProperties::builder()
             .set_created_by(concat!("dativo-wasm ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(self.compression)
@@ -219,7 +262,8 @@ fn compression(value: &serde_json::Value) -> Result<Compression> {
         Some("snappy") => Ok(Compression::SNAPPY),
         Some("zstd") => Ok(Compression::ZSTD(ZstdLevel::default())),
         Some("none") => Ok(Compression::UNCOMPRESSED),
-        _ => Err(invalid(format!("unknown `compression` {value}")).hint("use `snappy`, `zstd` or `none`")),
+        _ => Err(invalid(format!("unknown `compression` {value}"))
+            .hint("use `snappy`, `zstd` or `none`")),
     }
 }
 
@@ -250,13 +294,19 @@ impl Sink {
     }
 
     fn held_bytes(&self) -> usize {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).capacity()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .capacity()
     }
 }
 
 impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend_from_slice(bytes);
         Ok(bytes.len())
     }
 

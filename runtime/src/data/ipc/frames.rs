@@ -19,7 +19,9 @@ const CONTINUATION: [u8; 4] = [0xff; 4];
 
 /// A schema, dictionaries that it uses, one batch, and nothing after the end.
 pub fn read_batch(stream: &Buffer) -> Result<RecordBatch, Unsound> {
-    let mut frames = Frames { rest: stream.clone() };
+    let mut frames = Frames {
+        rest: stream.clone(),
+    };
     let schema = schema_of(&frames.expect("a schema")?)?;
     let mut dictionaries = HashMap::new();
     let mut seen = HashSet::new();
@@ -60,17 +62,24 @@ pub fn read_batch(stream: &Buffer) -> Result<RecordBatch, Unsound> {
             if batch.columns().iter().any(|c| c.len() != batch.num_rows()) {
                 return unsound("a column is not as long as its batch");
             }
-            batch.columns().iter().try_for_each(|c| sound::check_values(c))?;
+            batch
+                .columns()
+                .iter()
+                .try_for_each(|c| sound::check_values(c))?;
             return Ok(batch);
         } else {
-            return unsound("a message that is neither a dictionary nor a batch follows the schema");
+            return unsound(
+                "a message that is neither a dictionary nor a batch follows the schema",
+            );
         }
     }
 }
 
 /// A schema and nothing else.
 pub fn read_schema(stream: &Buffer) -> Result<Schema, Unsound> {
-    let mut frames = Frames { rest: stream.clone() };
+    let mut frames = Frames {
+        rest: stream.clone(),
+    };
     let schema = schema_of(&frames.expect("a schema")?)?;
     frames.expect_end()?;
     Ok(Arc::unwrap_or_clone(schema))
@@ -95,16 +104,20 @@ fn check_numbers(data: ipc::RecordBatch<'_>, body: &Buffer) -> Result<(), Unsoun
     if data.compression().is_some() {
         return unsound("its buffers are compressed; write the stream without compression");
     }
-    if data.variadicBufferCounts().is_some_and(|counts| !counts.is_empty()) {
+    if data
+        .variadicBufferCounts()
+        .is_some_and(|counts| !counts.is_empty())
+    {
         return unsound("it has view buffers");
     }
     let body_bytes = body.len() as u64;
     // A buffer that is not aligned is copied, so overlapping buffers could multiply the body.
     let mut claimed_bytes = 0u64;
     for buffer in data.buffers().into_iter().flatten() {
-        let (Ok(offset), Ok(length)) =
-            (u64::try_from(buffer.offset()), u64::try_from(buffer.length()))
-        else {
+        let (Ok(offset), Ok(length)) = (
+            u64::try_from(buffer.offset()),
+            u64::try_from(buffer.length()),
+        ) else {
             return unsound("a buffer has a negative offset or length");
         };
         claimed_bytes = claimed_bytes.saturating_add(length);
@@ -121,9 +134,10 @@ fn check_numbers(data: ipc::RecordBatch<'_>, body: &Buffer) -> Result<(), Unsoun
     let allowed = body_bytes.saturating_mul(8).saturating_add(FREE_VALUES);
     let mut values = u64::try_from(data.length()).unwrap_or(u64::MAX);
     for node in data.nodes().into_iter().flatten() {
-        let (Ok(length), Ok(nulls)) =
-            (u64::try_from(node.length()), u64::try_from(node.null_count()))
-        else {
+        let (Ok(length), Ok(nulls)) = (
+            u64::try_from(node.length()),
+            u64::try_from(node.null_count()),
+        ) else {
             return unsound("a column has a negative length");
         };
         if nulls > length {
@@ -185,7 +199,10 @@ impl Frames {
             0 => metadata,
             _ => Buffer::from(metadata.as_slice()),
         };
-        let frame = Frame { metadata, body: Buffer::from_vec(Vec::<u8>::new()) };
+        let frame = Frame {
+            metadata,
+            body: Buffer::from_vec(Vec::<u8>::new()),
+        };
         let body_length = frame.message()?.bodyLength();
         let Ok(body_length) = u64::try_from(body_length) else {
             return unsound("a message has a negative length");
@@ -226,7 +243,10 @@ impl Frame {
         };
         match message.version() {
             MetadataVersion::V4 | MetadataVersion::V5 => Ok(message),
-            other => unsound(format!("metadata version {}; 4 and 5 are read", other.0 + 1)),
+            other => unsound(format!(
+                "metadata version {}; 4 and 5 are read",
+                other.0 + 1
+            )),
         }
     }
 }

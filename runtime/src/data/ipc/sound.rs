@@ -4,7 +4,7 @@ use arrow::array::{
     Array, ArrayRef, AsArray, Decimal32Array, Decimal64Array, Decimal128Array, Decimal256Array,
     types::ArrowDictionaryKeyType,
 };
-use arrow::array::{downcast_dictionary_array, DictionaryArray};
+use arrow::array::{DictionaryArray, downcast_dictionary_array};
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::ipc;
 
@@ -23,7 +23,10 @@ const MAX_WRITTEN_OUT_BYTES: u64 = 256 << 20;
 /// Refuses a schema that says more than its bytes do: the tables of a flatbuffer may be shared, so that a small
 /// message describes millions of fields.
 pub fn check_size(schema: ipc::Schema<'_>, bytes: usize) -> Result<(), Unsound> {
-    let mut budget = Budget { fields: MAX_FIELDS, bytes };
+    let mut budget = Budget {
+        fields: MAX_FIELDS,
+        bytes,
+    };
     for field in schema.fields().into_iter().flatten() {
         budget.spend_field(field, 0)?;
     }
@@ -38,7 +41,9 @@ struct Budget {
 impl Budget {
     fn spend_field(&mut self, field: ipc::Field<'_>, depth: usize) -> Result<(), Unsound> {
         if depth == MAX_DEPTH {
-            return unsound(format!("a column is nested more than {MAX_DEPTH} levels deep"));
+            return unsound(format!(
+                "a column is nested more than {MAX_DEPTH} levels deep"
+            ));
         }
         match self.fields.checked_sub(1) {
             Some(left) => self.fields = left,
@@ -76,7 +81,10 @@ impl Budget {
 }
 
 pub fn check_types(schema: &Schema) -> Result<(), Unsound> {
-    schema.fields().iter().try_for_each(|field| check_field(field))
+    schema
+        .fields()
+        .iter()
+        .try_for_each(|field| check_field(field))
 }
 
 fn check_field(field: &Field) -> Result<(), Unsound> {
@@ -85,12 +93,22 @@ fn check_field(field: &Field) -> Result<(), Unsound> {
     };
     match field.data_type() {
         DataType::Union(..) => refuse("a union", "use a struct with a field for each case"),
-        DataType::RunEndEncoded(..) => refuse("run-end encoded", "use its plain type or a dictionary"),
-        DataType::Utf8View | DataType::BinaryView | DataType::ListView(_) | DataType::LargeListView(_) => {
-            refuse("of a view type", "use the type of the same name without view")
+        DataType::RunEndEncoded(..) => {
+            refuse("run-end encoded", "use its plain type or a dictionary")
         }
-        DataType::FixedSizeBinary(width) if *width < 0 => refuse("of a negative width", "give its bytes"),
-        DataType::FixedSizeList(_, size) if *size < 0 => refuse("of a negative size", "give its length"),
+        DataType::Utf8View
+        | DataType::BinaryView
+        | DataType::ListView(_)
+        | DataType::LargeListView(_) => refuse(
+            "of a view type",
+            "use the type of the same name without view",
+        ),
+        DataType::FixedSizeBinary(width) if *width < 0 => {
+            refuse("of a negative width", "give its bytes")
+        }
+        DataType::FixedSizeList(_, size) if *size < 0 => {
+            refuse("of a negative size", "give its length")
+        }
         DataType::Decimal32(precision, scale) => check_decimal(field, *precision, *scale, 9),
         DataType::Decimal64(precision, scale) => check_decimal(field, *precision, *scale, 18),
         DataType::Decimal128(precision, scale) => check_decimal(field, *precision, *scale, 38),
@@ -104,7 +122,10 @@ fn check_field(field: &Field) -> Result<(), Unsound> {
         }
         DataType::Map(entries, _) => match entries.data_type() {
             DataType::Struct(fields) if fields.len() == 2 => check_field(entries),
-            _ => refuse("a map without keys and values", "give it a struct of two fields"),
+            _ => refuse(
+                "a map without keys and values",
+                "give it a struct of two fields",
+            ),
         },
         DataType::List(item) | DataType::LargeList(item) | DataType::FixedSizeList(item, _) => {
             check_field(item)
@@ -117,7 +138,9 @@ fn check_field(field: &Field) -> Result<(), Unsound> {
 fn check_decimal(field: &Field, precision: u8, scale: i8, most: u8) -> Result<(), Unsound> {
     let name = field.name();
     if !(1..=most).contains(&precision) || scale.unsigned_abs() > precision {
-        return unsound(format!("column `{name}` is a decimal({precision}, {scale}), which cannot be"));
+        return unsound(format!(
+            "column `{name}` is a decimal({precision}, {scale}), which cannot be"
+        ));
     }
     Ok(())
 }
@@ -151,8 +174,17 @@ pub fn check_values(column: &ArrayRef) -> Result<(), Unsound> {
         DataType::List(_) => check_values(column.as_list::<i32>().values()),
         DataType::LargeList(_) => check_values(column.as_list::<i64>().values()),
         DataType::FixedSizeList(..) => check_values(column.as_fixed_size_list().values()),
-        DataType::Map(..) => column.as_map().entries().columns().iter().try_for_each(check_values),
-        DataType::Struct(_) => column.as_struct().columns().iter().try_for_each(check_values),
+        DataType::Map(..) => column
+            .as_map()
+            .entries()
+            .columns()
+            .iter()
+            .try_for_each(check_values),
+        DataType::Struct(_) => column
+            .as_struct()
+            .columns()
+            .iter()
+            .try_for_each(check_values),
         _ => Ok(()),
     }
 }
