@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use super::{Metrics, Ready, Recovered};
 use crate::component::{Output, Receipt};
 use crate::error::{Error, Kind, Result};
-use crate::runs::Outcome;
 
 /// The summary of a run.
 #[derive(Debug, Serialize)]
@@ -96,7 +95,7 @@ impl RunReport {
         json!({ "outputs": self.outputs, "details": self.details }).to_string()
     }
 
-    pub(super) fn finish(&mut self, outcome: Result<Outcome>, metrics: &Metrics, took: Duration) {
+    pub(super) fn finish(&mut self, outcome: Result<()>, metrics: &Metrics, took: Duration) {
         self.error = outcome.err();
         self.status = match self.error.as_ref().map(Error::kind) {
             None => Status::Success,

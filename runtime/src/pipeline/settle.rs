@@ -8,7 +8,7 @@ use super::commit::{self, AfterFailure, Decision, LastCommit, TargetFact};
 use super::crash;
 use super::ready::Ready;
 use crate::component::{CommitRecord, Receipt, Run, Stop};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::runs::{JobKey, Outcome, Pending, RunStore, Unfinished};
 
 /// How long cleaning up after a failure or a signal may take. What is left is removed by the next run.

@@ -20,7 +20,7 @@ use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use self::folder::{Entry, Folder, failure};
-pub use self::staging::{Staged, Upload, discard, list_staged, publish};
+pub use self::staging::{Upload, discard, list_staged, publish};
 pub use self::stream::ByteStream;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
