@@ -1,0 +1,257 @@
+//! Columns of a batch being filled, one chunk of records at a time.
+//!
+//! Knows values and types. Where a value came from is known to `rows`.
+
+use std::sync::Arc;
+
+use arrow_array::{
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
+};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+
+use crate::parse::{Manner, boolean, date, float64, int64, timestamp};
+use crate::scan::{Field, Format};
+use crate::types::{Column, Type};
+
+/// The texts that stand for null.
+#[derive(Clone, Debug)]
+pub struct Nulls {
+    empty: bool,
+    others: Vec<Vec<u8>>,
+}
+
+impl Nulls {
+    pub fn new(texts: &[String]) -> Self {
+        let (empty, others): (Vec<_>, Vec<_>) = texts.iter().partition(|text| text.is_empty());
+        Self {
+            empty: !empty.is_empty(),
+            others: others
+                .into_iter()
+                .map(|text| text.clone().into_bytes())
+                .collect(),
+        }
+    }
+
+    #[inline]
+    pub fn contain(&self, value: &[u8]) -> bool {
+        if value.is_empty() {
+            self.empty
+        } else {
+            self.others.iter().any(|other| other == value)
+        }
+    }
+}
+
+/// Records of a text, as the scanner found them.
+pub struct Chunk<'a> {
+    pub text: &'a [u8],
+    pub format: Format,
+    pub nulls: &'a Nulls,
+    pub fields: &'a [Field],
+    /// Fields of a record.
+    pub width: usize,
+}
+
+impl Chunk<'_> {
+    /// The fields of one column.
+    fn column(&self, index: usize) -> impl Iterator<Item = Field> {
+        self.fields.iter().skip(index).step_by(self.width).copied()
+    }
+}
+
+/// A value that is not of its column's type: the number of its record in the chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Misfit(pub usize);
+
+/// A column of the next batch.
+pub struct Builder {
+    values: Values,
+    nulls: NullBufferBuilder,
+    manner: Manner,
+    scratch: Vec<u8>,
+}
+
+enum Values {
+    Int64(Vec<i64>),
+    Float64(Vec<f64>),
+    Bool(BooleanBufferBuilder),
+    Date(Vec<i32>),
+    Timestamp { micros: Vec<i64>, has_zone: bool },
+    String { ends: Vec<i32>, bytes: Vec<u8> },
+}
+
+impl Builder {
+    pub fn new(column: &Column) -> Self {
+        let values = match column.kind {
+            Type::Int64 => Values::Int64(Vec::new()),
+            Type::Float64 => Values::Float64(Vec::new()),
+            Type::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
+            Type::Date => Values::Date(Vec::new()),
+            Type::Timestamp => Values::Timestamp {
+                micros: Vec::new(),
+                has_zone: false,
+            },
+            Type::TimestampTz => Values::Timestamp {
+                micros: Vec::new(),
+                has_zone: true,
+            },
+            Type::String => Values::String {
+                ends: vec![0],
+                bytes: Vec::new(),
+            },
+        };
+        let nulls = NullBufferBuilder::new(0);
+        Self {
+            values,
+            nulls,
+            manner: column.manner(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Appends column `index` of every record of `chunk`.
+    pub fn append(&mut self, chunk: &Chunk<'_>, index: usize) -> Result<(), Misfit> {
+        let manner = self.manner;
+        match &mut self.values {
+            Values::Int64(values) => typed(
+                chunk,
+                index,
+                &mut self.nulls,
+                &mut self.scratch,
+                |value| match value {
+                    Some(text) => int64(text, manner).map(|v| values.push(v)),
+                    None => Some(values.push(0)),
+                },
+            ),
+            Values::Float64(values) => typed(
+                chunk,
+                index,
+                &mut self.nulls,
+                &mut self.scratch,
+                |value| match value {
+                    Some(text) => float64(text, manner).map(|v| values.push(v)),
+                    None => Some(values.push(0.0)),
+                },
+            ),
+            Values::Bool(values) => typed(
+                chunk,
+                index,
+                &mut self.nulls,
+                &mut self.scratch,
+                |value| match value {
+                    Some(text) => boolean(text).map(|v| values.append(v)),
+                    None => Some(values.append(false)),
+                },
+            ),
+            Values::Date(values) => typed(
+                chunk,
+                index,
+                &mut self.nulls,
+                &mut self.scratch,
+                |value| match value {
+                    Some(text) => date(text).map(|v| values.push(v)),
+                    None => Some(values.push(0)),
+                },
+            ),
+            Values::Timestamp { micros, has_zone } => typed(
+                chunk,
+                index,
+                &mut self.nulls,
+                &mut self.scratch,
+                |value| match value {
+                    Some(text) => timestamp(text, manner)
+                        .filter(|timestamp| timestamp.has_zone == *has_zone)
+                        .map(|timestamp| micros.push(timestamp.micros)),
+                    None => Some(micros.push(0)),
+                },
+            ),
+            Values::String { ends, bytes } => {
+                strings(
+                    chunk,
+                    index,
+                    &mut self.nulls,
+                    &mut self.scratch,
+                    ends,
+                    bytes,
+                );
+                Ok(())
+            }
+        }
+    }
+
+    /// The array of all that was appended; the builder starts anew.
+    pub fn finish(&mut self) -> Result<ArrayRef, arrow_schema::ArrowError> {
+        let nulls = self.nulls.finish();
+        Ok(match &mut self.values {
+            Values::Int64(values) => Arc::new(Int64Array::new(renew(values).into(), nulls)),
+            Values::Float64(values) => Arc::new(Float64Array::new(renew(values).into(), nulls)),
+            Values::Bool(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
+            Values::Date(values) => Arc::new(Date32Array::new(renew(values).into(), nulls)),
+            Values::Timestamp { micros, has_zone } => {
+                let zone = has_zone.then_some("UTC");
+                let array = TimestampMicrosecondArray::new(renew(micros).into(), nulls);
+                Arc::new(array.with_timezone_opt(zone))
+            }
+            Values::String { ends, bytes } => {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(renew(ends)));
+                ends.push(0);
+                Arc::new(StringArray::try_new(
+                    offsets,
+                    Buffer::from_vec(renew(bytes)),
+                    nulls,
+                )?)
+            }
+        })
+    }
+}
+
+/// Takes the values and makes room for as many again.
+fn renew<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
+/// Hands every value of a column to `push`, none for null.
+#[inline(always)]
+fn typed(
+    chunk: &Chunk<'_>,
+    index: usize,
+    nulls: &mut NullBufferBuilder,
+    scratch: &mut Vec<u8>,
+    mut push: impl FnMut(Option<&[u8]>) -> Option<()>,
+) -> Result<(), Misfit> {
+    for (record, field) in chunk.column(index).enumerate() {
+        let text = field.value(chunk.text, chunk.format, scratch);
+        if chunk.nulls.contain(text) {
+            nulls.append_null();
+            push(None);
+        } else {
+            nulls.append_non_null();
+            push(Some(text)).ok_or(Misfit(record))?;
+        }
+    }
+    Ok(())
+}
+
+/// A quoted text is never null: `""` is an empty string.
+fn strings(
+    chunk: &Chunk<'_>,
+    index: usize,
+    nulls: &mut NullBufferBuilder,
+    scratch: &mut Vec<u8>,
+    ends: &mut Vec<i32>,
+    bytes: &mut Vec<u8>,
+) {
+    for field in chunk.column(index) {
+        let text = field.value(chunk.text, chunk.format, scratch);
+        if !field.is_quoted() && chunk.nulls.contain(text) {
+            nulls.append_null();
+        } else {
+            nulls.append_non_null();
+            bytes.extend_from_slice(text);
+        }
+        // A batch is cut long before two gigabytes.
+        ends.push(bytes.len() as i32);
+    }
+}
