@@ -162,7 +162,7 @@ impl<R: BufRead> Rows<R> {
 impl Source {
     /// Makes the text longer, within the limit on a record.
     pub fn grow<R: BufRead>(&self, window: &mut Window<R>, found: &Found) -> Result<()> {
-        if window.text().len() < MAX_RECORD_BYTES {
+        if window.text().len() <= MAX_RECORD_BYTES {
             return window.fill();
         }
         let limit = MAX_RECORD_BYTES >> 20;

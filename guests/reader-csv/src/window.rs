@@ -7,7 +7,7 @@ use dativo_connector::{ByteReader, Error, Result};
 /// How much is read at a time, in bytes: a block of the scan stays in the caches of a core.
 const FILL_BYTES: usize = 1 << 20;
 
-/// The longest record, in bytes. A batch of one such record still fits the boundary's 64 MiB.
+/// The longest record, in bytes without its newline. A batch of one such record still fits the boundary's 64 MiB.
 pub const MAX_RECORD_BYTES: usize = 32 << 20;
 
 pub struct Window<R> {
@@ -77,7 +77,7 @@ impl<R: BufRead> Window<R> {
         self.buffer.drain(..self.start);
         self.start = 0;
         let doubled = self.buffer.len() + self.buffer.len().max(FILL_BYTES);
-        let goal = doubled.min(MAX_RECORD_BYTES + FILL_BYTES);
+        let goal = doubled.min(MAX_RECORD_BYTES + 1);
         while self.buffer.len() < goal && !self.ended {
             let block = self.source.fill_buf().map_err(ByteReader::error)?;
             let room = goal - self.buffer.len();
