@@ -223,5 +223,4 @@ fn changed(split: &Split) -> Error {
         .hint("run the job again once the file is complete")
 }
 
-#[cfg(target_arch = "wasm32")]
 dativo_connector::export_reader!(CsvReader);
