@@ -20,7 +20,9 @@ pub struct Start {
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within {
     /// `field_start`: the byte before was a delimiter or ended a record.
-    Plain { field_start: bool },
+    Plain {
+        field_start: bool,
+    },
     Quotes,
     /// Behind a quote inside quotes: it closed the field, or the next quote doubles it.
     Closing,
@@ -41,7 +43,13 @@ impl Boundaries {
     pub fn new(dialect: Dialect, from: Start, mut wanted: Vec<u64>) -> Self {
         wanted.reverse();
         let within = Within::Plain { field_start: true };
-        Self { dialect, wanted, found: Vec::new(), at: from, within }
+        Self {
+            dialect,
+            wanted,
+            found: Vec::new(),
+            at: from,
+            within,
+        }
     }
 
     /// Whether every offset was found: the rest of the file need not be looked at.
@@ -108,7 +116,9 @@ impl Boundaries {
     }
 
     fn begins_field(&self, before: Option<u8>, otherwise: bool) -> bool {
-        before.map_or(otherwise, |byte| byte == self.dialect.delimiter || byte == b'\n')
+        before.map_or(otherwise, |byte| {
+            byte == self.dialect.delimiter || byte == b'\n'
+        })
     }
 
     /// Records the starts of wanted records among `plain` bytes, which begin at `self.at`.
@@ -116,17 +126,26 @@ impl Boundaries {
         while let Some(&wanted) = self.wanted.last() {
             // The line end before the wanted offset already ends a record there.
             let skip = wanted.saturating_sub(self.at.offset).saturating_sub(1);
-            let Some(tail) = usize::try_from(skip).ok().and_then(|skip| plain.get(skip..)) else {
+            let Some(tail) = usize::try_from(skip)
+                .ok()
+                .and_then(|skip| plain.get(skip..))
+            else {
                 return;
             };
-            let Some(line_end) = memchr(b'\n', tail) else { return };
+            let Some(line_end) = memchr(b'\n', tail) else {
+                return;
+            };
             let length = plain.len() - tail.len() + line_end + 1;
             let start = Start {
                 offset: self.at.offset + length as u64,
                 line: self.at.line + memchr_iter(b'\n', &plain[..length]).count() as u64,
             };
             self.found.push(start);
-            while self.wanted.last().is_some_and(|wanted| *wanted <= start.offset) {
+            while self
+                .wanted
+                .last()
+                .is_some_and(|wanted| *wanted <= start.offset)
+            {
                 self.wanted.pop();
             }
         }
@@ -151,9 +170,15 @@ mod tests {
         let mut at = Start { offset: 0, line: 1 };
         loop {
             starts.push(at);
-            match COMMA.scan(&text[at.offset as usize..], true, &mut fields).ok()? {
+            match COMMA
+                .scan(&text[at.offset as usize..], true, &mut fields)
+                .ok()?
+            {
                 Found::Record { length, lines } => {
-                    at = Start { offset: at.offset + length as u64, line: at.line + lines };
+                    at = Start {
+                        offset: at.offset + length as u64,
+                        line: at.line + lines,
+                    };
                 }
                 _ => return Some(starts),
             }
@@ -171,7 +196,10 @@ mod tests {
         let text = b"a,\"x\ny\"\nb,\"\"\"\n\"\nc,d\"\ne,f\n";
         let expected = by_scanning(text).unwrap();
         for wanted in 1..text.len() as u64 {
-            let first = expected.iter().find(|start| start.offset >= wanted).copied();
+            let first = expected
+                .iter()
+                .find(|start| start.offset >= wanted)
+                .copied();
             for piece in 1..=text.len() {
                 assert_eq!(
                     by_looking(text, vec![wanted], piece),

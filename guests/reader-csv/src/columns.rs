@@ -15,7 +15,9 @@ use crate::value::{self, Kind};
 
 /// The Arrow schema of columns. Any of them may hold nulls.
 pub fn schema(columns: &[Column]) -> SchemaRef {
-    let fields = columns.iter().map(|column| Field::new(&column.name, arrow_type(column.kind), true));
+    let fields = columns
+        .iter()
+        .map(|column| Field::new(&column.name, arrow_type(column.kind), true));
     Arc::new(Schema::new(fields.collect::<Vec<_>>()))
 }
 
@@ -113,5 +115,6 @@ impl Builder {
 /// All that was pushed, as one batch; the builders start anew.
 pub fn finish(builders: &mut [Builder], schema: &SchemaRef) -> Result<RecordBatch> {
     let columns = builders.iter_mut().map(Builder::finish).collect();
-    RecordBatch::try_new(schema.clone(), columns).map_err(|error| Error::internal(error.to_string()))
+    RecordBatch::try_new(schema.clone(), columns)
+        .map_err(|error| Error::internal(error.to_string()))
 }

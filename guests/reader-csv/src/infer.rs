@@ -6,8 +6,14 @@
 use crate::value::{self, Kind};
 
 /// Types that are tried, the narrowest first. A whole number is a float too; nothing else overlaps.
-const TRIED: [Kind; 6] =
-    [Kind::Bool, Kind::Int64, Kind::Float64, Kind::Date, Kind::Timestamp, Kind::TimestampTz];
+const TRIED: [Kind; 6] = [
+    Kind::Bool,
+    Kind::Int64,
+    Kind::Float64,
+    Kind::Date,
+    Kind::Timestamp,
+    Kind::TimestampTz,
+];
 
 /// The types that all values seen so far have.
 #[derive(Clone, Debug)]
@@ -18,7 +24,10 @@ pub struct Guess {
 
 impl Default for Guess {
     fn default() -> Self {
-        Self { possible: [true; TRIED.len()], has_values: false }
+        Self {
+            possible: [true; TRIED.len()],
+            has_values: false,
+        }
     }
 }
 
@@ -33,7 +42,10 @@ impl Guess {
 
     /// The type of the column; text where it had no value.
     pub fn kind(&self) -> Kind {
-        let narrowest = TRIED.into_iter().zip(self.possible).find(|(_, possible)| *possible);
+        let narrowest = TRIED
+            .into_iter()
+            .zip(self.possible)
+            .find(|(_, possible)| *possible);
         match narrowest {
             Some((kind, _)) if self.has_values => kind,
             _ => Kind::String,
@@ -95,8 +107,14 @@ mod tests {
         check(&["true", "1"], Kind::String);
         check(&["2024-02-29"], Kind::Date);
         check(&["2024-02-29", "2024-02-29T10:00"], Kind::String);
-        check(&["2024-02-29 10:00:00.5", "2024-02-29T10:00"], Kind::Timestamp);
-        check(&["2024-02-29T10:00Z", "2024-02-29 10:00:00+02"], Kind::TimestampTz);
+        check(
+            &["2024-02-29 10:00:00.5", "2024-02-29T10:00"],
+            Kind::Timestamp,
+        );
+        check(
+            &["2024-02-29T10:00Z", "2024-02-29 10:00:00+02"],
+            Kind::TimestampTz,
+        );
         check(&["2024-02-29T10:00Z", "2024-02-29T10:00"], Kind::String);
         check(&["a", "1"], Kind::String);
     }

@@ -73,8 +73,15 @@ impl Reader for CsvReader {
             })?,
             _ => State::default(),
         };
-        let has_news = !state.files.get(&file.url).is_some_and(|read| read.is_same(&file));
-        Ok(Self { config, file, has_news })
+        let has_news = !state
+            .files
+            .get(&file.url)
+            .is_some_and(|read| read.is_same(&file));
+        Ok(Self {
+            config,
+            file,
+            has_news,
+        })
     }
 
     fn schema(&self) -> Result<SchemaRef> {
@@ -98,15 +105,25 @@ impl Reader for CsvReader {
         if !split.is_of(&self.file) {
             return Err(changed(&self.config.file_path));
         }
-        let input = ByteReader::open(&self.config.file_path, split.start, &self.config.compression)?;
+        let input = ByteReader::open(
+            &self.config.file_path,
+            split.start,
+            &self.config.compression,
+        )?;
         let rows = Rows::open(&self.config, split.table.clone(), input, split.range())?;
-        Ok(Box::new(Piece { rows, path: self.config.file_path.clone(), file: self.file.clone() }))
+        Ok(Box::new(Piece {
+            rows,
+            path: self.config.file_path.clone(),
+            file: self.file.clone(),
+        }))
     }
 
     fn state(&self, _: Vec<String>) -> Result<Option<String>> {
         let files = BTreeMap::from([(self.file.url.clone(), self.file.clone())]);
         let state = serde_json::to_string(&State { files });
-        state.map(Some).map_err(|error| Error::internal(error.to_string()))
+        state
+            .map(Some)
+            .map_err(|error| Error::internal(error.to_string()))
     }
 }
 
@@ -136,7 +153,11 @@ impl Batches for Piece {
 
 fn look_at(path: &str) -> Result<FileVersion> {
     let found = store::head(path)?;
-    Ok(FileVersion { url: found.url, size: found.size, modified_ms: found.modified_ms })
+    Ok(FileVersion {
+        url: found.url,
+        size: found.size,
+        modified_ms: found.modified_ms,
+    })
 }
 
 fn changed(path: &str) -> Error {

@@ -86,8 +86,18 @@ impl Dialect {
             fields.push(field);
             match bytes.get(end) {
                 Some(&byte) if byte == self.delimiter => at = end + 1,
-                Some(b'\r') => return Ok(Found::Record { length: end + 2, lines }),
-                Some(_) => return Ok(Found::Record { length: end + 1, lines }),
+                Some(b'\r') => {
+                    return Ok(Found::Record {
+                        length: end + 2,
+                        lines,
+                    });
+                }
+                Some(_) => {
+                    return Ok(Found::Record {
+                        length: end + 1,
+                        lines,
+                    });
+                }
                 None => return Ok(Found::Record { length: end, lines }),
             }
         }
@@ -105,8 +115,19 @@ impl Dialect {
             true => end - 1,
             false => end,
         };
-        let end = if bytes.get(end) == Some(&b'\n') { text_end } else { end };
-        Some((Field { start, end: text_end, form: Form::Plain }, end))
+        let end = if bytes.get(end) == Some(&b'\n') {
+            text_end
+        } else {
+            end
+        };
+        Some((
+            Field {
+                start,
+                end: text_end,
+                form: Form::Plain,
+            },
+            end,
+        ))
     }
 
     /// A field in quotes, and where it ends; none where its end is behind the bytes.
@@ -121,12 +142,19 @@ impl Dialect {
         loop {
             let Some(found) = memchr(self.quote, &bytes[at..]) else {
                 return match last {
-                    true => Err(Malformed { at: open, problem: Problem::Unbalanced }),
+                    true => Err(Malformed {
+                        at: open,
+                        problem: Problem::Unbalanced,
+                    }),
                     false => Ok(None),
                 };
             };
             let close = at + found;
-            let field = Field { start, end: close, form };
+            let field = Field {
+                start,
+                end: close,
+                form,
+            };
             match (bytes.get(close + 1), bytes.get(close + 2)) {
                 (Some(&byte), _) if byte == self.quote => {
                     (at, form) = (close + 2, Form::Escaped);
@@ -139,7 +167,12 @@ impl Dialect {
                 (Some(b'\r'), None) if !last => return Ok(None),
                 // A carriage return that ends the file ends its last line.
                 (Some(b'\r'), None) => return Ok(Some((field, bytes.len()))),
-                _ => return Err(Malformed { at: close + 1, problem: Problem::TextAfterQuote }),
+                _ => {
+                    return Err(Malformed {
+                        at: close + 1,
+                        problem: Problem::TextAfterQuote,
+                    });
+                }
             }
             return Ok(Some((field, close + 1)));
         }
@@ -166,7 +199,10 @@ impl Dialect {
 pub mod tests {
     use super::*;
 
-    pub const COMMA: Dialect = Dialect { delimiter: b',', quote: b'"' };
+    pub const COMMA: Dialect = Dialect {
+        delimiter: b',',
+        quote: b'"',
+    };
 
     /// All records of a whole text.
     pub fn records(text: &[u8]) -> Result<Vec<Vec<String>>, Malformed> {
@@ -195,9 +231,27 @@ pub mod tests {
     #[test]
     fn refuses_what_cannot_be_told_apart() {
         let refused = |text: &str| records(text.as_bytes()).unwrap_err();
-        assert_eq!(refused("a,\"b\nc"), Malformed { at: 2, problem: Problem::Unbalanced });
-        assert_eq!(refused("\"a\"b,c"), Malformed { at: 3, problem: Problem::TextAfterQuote });
-        assert_eq!(refused("\"a\"\rb"), Malformed { at: 3, problem: Problem::TextAfterQuote });
+        assert_eq!(
+            refused("a,\"b\nc"),
+            Malformed {
+                at: 2,
+                problem: Problem::Unbalanced
+            }
+        );
+        assert_eq!(
+            refused("\"a\"b,c"),
+            Malformed {
+                at: 3,
+                problem: Problem::TextAfterQuote
+            }
+        );
+        assert_eq!(
+            refused("\"a\"\rb"),
+            Malformed {
+                at: 3,
+                problem: Problem::TextAfterQuote
+            }
+        );
     }
 
     #[test]
@@ -225,7 +279,9 @@ pub mod tests {
         let text = b"\"a \"\"b\"\",\r\n\",c,\"d\"\r\nnext";
         let mut fields = Vec::new();
         let whole = COMMA.scan(text, true, &mut fields).unwrap();
-        let Found::Record { length, lines: 2 } = whole else { panic!("{whole:?}") };
+        let Found::Record { length, lines: 2 } = whole else {
+            panic!("{whole:?}")
+        };
         for cut in 0..length {
             let found = COMMA.scan(&text[..cut], false, &mut fields).unwrap();
             assert_eq!(found, Found::Incomplete, "cut at {cut}");

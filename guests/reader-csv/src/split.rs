@@ -43,7 +43,11 @@ impl Split {
     }
 
     pub fn range(&self) -> Range {
-        Range { start: self.start, end: self.end, line: self.line }
+        Range {
+            start: self.start,
+            end: self.end,
+            line: self.line,
+        }
     }
 
     /// Whether the piece was cut from this version of the file.
@@ -66,15 +70,31 @@ pub fn cut(config: &Config, file: &FileVersion, table: Table, max: u32) -> Resul
     let count = u64::from(max).min(file.size / config.split_bytes).max(1);
     let wanted: Vec<u64> = (1..count).map(|piece| file.size * piece / count).collect();
     let mut starts = vec![Start { offset: 0, line: 1 }];
-    starts.extend(find(config, &table, wanted)?.into_iter().filter(|at| at.offset < file.size));
-    let ends = starts.iter().skip(1).map(|start| Some(start.offset)).chain([None]);
+    starts.extend(
+        find(config, &table, wanted)?
+            .into_iter()
+            .filter(|at| at.offset < file.size),
+    );
+    let ends = starts
+        .iter()
+        .skip(1)
+        .map(|start| Some(start.offset))
+        .chain([None]);
     let splits = starts.iter().zip(ends);
-    Ok(splits.map(|(start, end)| Split::new(file, table.clone(), *start, end)).collect())
+    Ok(splits
+        .map(|(start, end)| Split::new(file, table.clone(), *start, end))
+        .collect())
 }
 
 fn find(config: &Config, table: &Table, wanted: Vec<u64>) -> Result<Vec<Start>> {
-    let from = Start { offset: table.data_offset, line: table.data_line };
-    let wanted = wanted.into_iter().filter(|offset| *offset > from.offset).collect();
+    let from = Start {
+        offset: table.data_offset,
+        line: table.data_line,
+    };
+    let wanted = wanted
+        .into_iter()
+        .filter(|offset| *offset > from.offset)
+        .collect();
     let mut boundaries = Boundaries::new(config.dialect(), from, wanted);
     let mut input = ByteReader::open(&config.file_path, from.offset, "none")?;
     let mut block = vec![0; 1 << 20];

@@ -73,7 +73,15 @@ impl Table {
     }
 
     fn read(config: &Config, input: impl Read) -> Result<Self> {
-        let mut records = Records::new(config, input, Range { start: 0, end: None, line: 1 });
+        let mut records = Records::new(
+            config,
+            input,
+            Range {
+                start: 0,
+                end: None,
+                line: 1,
+            },
+        );
         records.skip_preamble()?;
         let mut names = Vec::new();
         if config.header && records.next()? {
@@ -111,8 +119,17 @@ impl Table {
                 .hint("a CSV file needs a header; for a file without one, set `header: false` and `schema`"));
         }
         let inferred = names.into_iter().zip(&guesses);
-        let columns = inferred.map(|(name, guess)| Column { kind: guess.kind(), name }).collect();
-        Ok(Self { columns: declare(config, columns)?, data_offset, data_line })
+        let columns = inferred
+            .map(|(name, guess)| Column {
+                kind: guess.kind(),
+                name,
+            })
+            .collect();
+        Ok(Self {
+            columns: declare(config, columns)?,
+            data_offset,
+            data_line,
+        })
     }
 
     pub fn schema(&self) -> SchemaRef {
@@ -128,14 +145,17 @@ fn header_names<R: Read>(records: &mut Records<R>) -> Result<Vec<String>> {
             Ok("") => format!("column_{}", index + 1),
             Ok(name) => name.to_owned(),
             Err(_) => {
-                return Err(records.error(index, "the name of a column is not UTF-8")
+                return Err(records
+                    .error(index, "the name of a column is not UTF-8")
                     .hint("convert the file to UTF-8"));
             }
         };
         if names.contains(&name) {
             return Err(records
                 .error(index, &format!("two columns are called `{name}`"))
-                .hint("rename one in the file, or set `header: false`, `skip_rows: 1` and `schema`"));
+                .hint(
+                    "rename one in the file, or set `header: false`, `skip_rows: 1` and `schema`",
+                ));
         }
         names.push(name);
     }
@@ -145,7 +165,9 @@ fn header_names<R: Read>(records: &mut Records<R>) -> Result<Vec<String>> {
 /// Names of the columns of a file without a header.
 fn unnamed(config: &Config, count: usize) -> Result<Vec<String>> {
     match declared_names(config) {
-        None => Ok((1..=count).map(|number| format!("column_{number}")).collect()),
+        None => Ok((1..=count)
+            .map(|number| format!("column_{number}"))
+            .collect()),
         Some(names) if names.len() == count => Ok(names),
         Some(names) => Err(Error::invalid_config(format!(
             "`schema` declares {} columns, and `{}` has {count}",
@@ -164,9 +186,14 @@ fn declared_names(config: &Config) -> Option<Vec<String>> {
 /// The types that the job declares in place of the inferred ones.
 fn declare(config: &Config, mut columns: Vec<Column>) -> Result<Vec<Column>> {
     for declared in config.schema.iter().flatten() {
-        let Some(column) = columns.iter_mut().find(|column| column.name == declared.name) else {
-            let names: Vec<String> =
-                columns.iter().map(|column| format!("`{}`", column.name)).collect();
+        let Some(column) = columns
+            .iter_mut()
+            .find(|column| column.name == declared.name)
+        else {
+            let names: Vec<String> = columns
+                .iter()
+                .map(|column| format!("`{}`", column.name))
+                .collect();
             return Err(Error::invalid_config(format!(
                 "`schema` declares `{}`, which is no column of `{}`",
                 declared.name, config.file_path
@@ -198,13 +225,21 @@ impl<R: Read> Rows<R> {
                 records.next()?;
             }
         }
-        let builders = table.columns.iter().map(|column| Builder::new(column.kind)).collect();
+        let builders = table
+            .columns
+            .iter()
+            .map(|column| Builder::new(column.kind))
+            .collect();
         Ok(Self {
             records,
             schema: table.schema(),
             builders,
             columns: table.columns,
-            nulls: config.null_values.iter().map(|null| null.clone().into_bytes()).collect(),
+            nulls: config
+                .null_values
+                .iter()
+                .map(|null| null.clone().into_bytes())
+                .collect(),
             batch_rows: config.batch_size,
         })
     }
@@ -234,7 +269,11 @@ impl<R: Read> Rows<R> {
         if self.records.config.is_compressed() {
             return None;
         }
-        let length = range.end.unwrap_or(file_bytes).saturating_sub(range.start).max(1);
+        let length = range
+            .end
+            .unwrap_or(file_bytes)
+            .saturating_sub(range.start)
+            .max(1);
         let read = self.records.place().0.saturating_sub(range.start);
         Some((read as f64 / length as f64) as f32)
     }
@@ -276,8 +315,11 @@ impl<R: Read> Rows<R> {
 
 fn shown(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
-    let mut shown: String =
-        text.chars().take(SHOWN_CHARACTERS).flat_map(char::escape_debug).collect();
+    let mut shown: String = text
+        .chars()
+        .take(SHOWN_CHARACTERS)
+        .flat_map(char::escape_debug)
+        .collect();
     if text.chars().count() > SHOWN_CHARACTERS {
         shown.push('…');
     }
@@ -373,7 +415,10 @@ impl<R: Read> Records<R> {
                 Ok(Found::Incomplete) if rest.len() > MAX_RECORD_BYTES => {
                     return Err(Error::new(
                         ErrorKind::LimitExceeded,
-                        format!("{}: a record is longer than 32 MiB", self.file_and_line(self.line)),
+                        format!(
+                            "{}: a record is longer than 32 MiB",
+                            self.file_and_line(self.line)
+                        ),
                     )
                     .hint("look for a quote that is never closed"));
                 }
@@ -396,7 +441,9 @@ impl<R: Read> Records<R> {
             }
         };
         let mut block = self.input.by_ref().take(wanted);
-        let count = block.read_to_end(&mut self.buffer).map_err(ByteReader::error)?;
+        let count = block
+            .read_to_end(&mut self.buffer)
+            .map_err(ByteReader::error)?;
         self.is_last = (count as u64) < wanted || wanted == 0;
         Ok(())
     }
@@ -406,7 +453,10 @@ impl<R: Read> Records<R> {
         match self.fields.get(index) {
             Some(field) => {
                 let record = &self.buffer[self.record..];
-                (self.dialect.text(record, *field, &mut self.scratch), field.form)
+                (
+                    self.dialect.text(record, *field, &mut self.scratch),
+                    field.form,
+                )
             }
             None => (&[], Form::Plain),
         }
@@ -425,7 +475,10 @@ impl<R: Read> Records<R> {
         }
         let column = found.min(width);
         Err(self
-            .error(column.saturating_sub(1), &format!("the row has {found} fields where {width} are expected"))
+            .error(
+                column.saturating_sub(1),
+                &format!("the row has {found} fields where {width} are expected"),
+            )
             .hint("correct the row, or the `delimiter` and `quote` of the job"))
     }
 

@@ -18,8 +18,15 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const NAMES: [&str; 7] =
-        ["bool", "int64", "float64", "date", "timestamp", "timestamptz", "string"];
+    pub const NAMES: [&str; 7] = [
+        "bool",
+        "int64",
+        "float64",
+        "date",
+        "timestamp",
+        "timestamptz",
+        "string",
+    ];
 
     pub fn name(self) -> &'static str {
         Self::NAMES[self as usize]
@@ -54,7 +61,11 @@ pub fn int64(text: &[u8]) -> Option<i64> {
         }
         value = value.checked_mul(10)?.checked_sub(i64::from(digit))?;
     }
-    if negative { Some(value) } else { value.checked_neg() }
+    if negative {
+        Some(value)
+    } else {
+        value.checked_neg()
+    }
 }
 
 /// A decimal number, rounded to the nearest double; `NaN`, `Infinity` and `-Infinity` are themselves.
@@ -65,17 +76,27 @@ pub fn float64(text: &[u8]) -> Option<f64> {
         b"-Infinity" => return Some(f64::NEG_INFINITY),
         _ => {}
     }
-    let starts_right = text.first().is_some_and(|byte| b"+-.0123456789".contains(byte));
-    let ends_right = text.last().is_some_and(|byte| byte.is_ascii_digit() || *byte == b'.');
+    let starts_right = text
+        .first()
+        .is_some_and(|byte| b"+-.0123456789".contains(byte));
+    let ends_right = text
+        .last()
+        .is_some_and(|byte| byte.is_ascii_digit() || *byte == b'.');
     if !starts_right || !ends_right {
         return None;
     }
-    std::str::from_utf8(text).ok()?.parse().ok().filter(|value: &f64| value.is_finite())
+    std::str::from_utf8(text)
+        .ok()?
+        .parse()
+        .ok()
+        .filter(|value: &f64| value.is_finite())
 }
 
 /// Days since 1970-01-01 of `YYYY-MM-DD`.
 pub fn date(text: &[u8]) -> Option<i32> {
-    let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = text else { return None };
+    let &[y0, y1, y2, y3, b'-', m0, m1, b'-', d0, d1] = text else {
+        return None;
+    };
     let year = number([y0, y1])? * 100 + number([y2, y3])?;
     let (month, day) = (number([m0, m1])?, number([d0, d1])?);
     let leap = (year % 4 == 0 && year % 100 != 0) || year % 400 == 0;
@@ -133,7 +154,9 @@ pub fn timestamptz(text: &[u8]) -> Option<i64> {
 /// Microseconds of the date and time, and what stands behind them.
 fn date_and_time(text: &[u8]) -> Option<(i64, &[u8])> {
     let days = date(text.get(..10)?)?;
-    let &[b'T' | b' ', h0, h1, b':', m0, m1, ref rest @ ..] = text.get(10..)? else { return None };
+    let &[b'T' | b' ', h0, h1, b':', m0, m1, ref rest @ ..] = text.get(10..)? else {
+        return None;
+    };
     let (hour, minute) = (number([h0, h1])?, number([m0, m1])?);
     let (second, micros, rest) = match rest {
         &[b':', s0, s1, ref rest @ ..] => {
@@ -151,12 +174,19 @@ fn date_and_time(text: &[u8]) -> Option<(i64, &[u8])> {
 
 /// Up to six digits behind a point, as microseconds. More would be lost, so they are refused.
 fn fraction(text: &[u8]) -> Option<(i32, &[u8])> {
-    let [b'.', digits @ ..] = text else { return Some((0, text)) };
-    let count = digits.iter().take_while(|byte| byte.is_ascii_digit()).count();
+    let [b'.', digits @ ..] = text else {
+        return Some((0, text));
+    };
+    let count = digits
+        .iter()
+        .take_while(|byte| byte.is_ascii_digit())
+        .count();
     if !(1..=6).contains(&count) {
         return None;
     }
-    let value = digits[..count].iter().fold(0, |value, byte| value * 10 + i32::from(byte - b'0'));
+    let value = digits[..count]
+        .iter()
+        .fold(0, |value, byte| value * 10 + i32::from(byte - b'0'));
     Some((value * 10_i32.pow(6 - count as u32), &digits[count..]))
 }
 
@@ -171,26 +201,59 @@ mod tests {
 
     #[test]
     fn refuses_what_is_not_wholly_a_value() {
-        for text in ["", "-", "+", "1 ", " 1", "1_0", "0x1", "9223372036854775808", "1.0", "१"] {
+        for text in [
+            "",
+            "-",
+            "+",
+            "1 ",
+            " 1",
+            "1_0",
+            "0x1",
+            "9223372036854775808",
+            "1.0",
+            "१",
+        ] {
             assert_eq!(int64(text.as_bytes()), None, "{text}");
         }
-        for text in ["", ".", "-", "e5", "1e", "nan", "inf", "infinity", "1,5", "0x1p3", "1e999"] {
+        for text in [
+            "", ".", "-", "e5", "1e", "nan", "inf", "infinity", "1,5", "0x1p3", "1e999",
+        ] {
             assert_eq!(float64(text.as_bytes()), None, "{text}");
         }
-        for text in ["2023-02-29", "1900-02-29", "2024-13-01", "2024-00-01", "2024-01-00",
-            "2024-1-1", "0000-01-01", "2024-04-31", "2024/01/01", "20240101"]
-        {
+        for text in [
+            "2023-02-29",
+            "1900-02-29",
+            "2024-13-01",
+            "2024-00-01",
+            "2024-01-00",
+            "2024-1-1",
+            "0000-01-01",
+            "2024-04-31",
+            "2024/01/01",
+            "20240101",
+        ] {
             assert_eq!(date(text.as_bytes()), None, "{text}");
         }
-        for text in ["2024-01-01", "2024-01-01T24:00", "2024-01-01T00:60", "2024-01-01T00:00:60",
-            "2024-01-01T00:00:00.", "2024-01-01T00:00:00.1234567", "2024-01-01T00:00Z",
-            "2024-01-01  00:00", "2024-01-01T00"]
-        {
+        for text in [
+            "2024-01-01",
+            "2024-01-01T24:00",
+            "2024-01-01T00:60",
+            "2024-01-01T00:00:60",
+            "2024-01-01T00:00:00.",
+            "2024-01-01T00:00:00.1234567",
+            "2024-01-01T00:00Z",
+            "2024-01-01  00:00",
+            "2024-01-01T00",
+        ] {
             assert_eq!(timestamp(text.as_bytes()), None, "{text}");
         }
-        for text in ["2024-01-01T00:00", "2024-01-01T00:00+24:00", "2024-01-01T00:00*01:00",
-            "2024-01-01T00:00+1", "2024-01-01T00:00z"]
-        {
+        for text in [
+            "2024-01-01T00:00",
+            "2024-01-01T00:00+24:00",
+            "2024-01-01T00:00*01:00",
+            "2024-01-01T00:00+1",
+            "2024-01-01T00:00z",
+        ] {
             assert_eq!(timestamptz(text.as_bytes()), None, "{text}");
         }
     }
@@ -212,7 +275,10 @@ mod tests {
         assert_eq!(timestamp(b"1969-12-31 23:59:59.999999"), Some(-1));
         assert_eq!(timestamp(b"1970-01-02 00:00"), Some(86_400_000_000));
         assert_eq!(timestamptz(b"1970-01-01T01:00:00+01:00"), Some(0));
-        assert_eq!(timestamptz(b"1970-01-01T00:00:00-0030"), Some(1_800_000_000));
+        assert_eq!(
+            timestamptz(b"1970-01-01T00:00:00-0030"),
+            Some(1_800_000_000)
+        );
         assert_eq!(timestamptz(b"1970-01-01 00:00:00.000001Z"), Some(1));
     }
 }

@@ -24,7 +24,9 @@ pub fn batch_from_host(batch: &wit::RecordBatch) -> Result<RecordBatch> {
     let mut reader = StreamReader::try_new(ipc.as_slice(), None).map_err(bug)?;
     match reader.next() {
         Some(batch) => batch.map_err(bug),
-        None => Err(Error::internal("the host sent an IPC stream without a batch")),
+        None => Err(Error::internal(
+            "the host sent an IPC stream without a batch",
+        )),
     }
 }
 

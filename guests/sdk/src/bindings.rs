@@ -1,5 +1,11 @@
 //! Generated from `wit/`. Connectors use the types of the crate's root instead.
-#![allow(missing_docs, unsafe_code, clippy::all, clippy::unwrap_used, clippy::expect_used)]
+#![allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    clippy::unwrap_used,
+    clippy::expect_used
+)]
 
 /// What the host gives.
 pub mod capabilities {

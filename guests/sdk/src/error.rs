@@ -23,7 +23,11 @@ pub struct Error {
 impl Error {
     /// An error of any kind.
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
-        Self { kind, message: message.into(), hint: None }
+        Self {
+            kind,
+            message: message.into(),
+            hint: None,
+        }
     }
 
     /// The job file is wrong.
@@ -69,7 +73,11 @@ impl std::error::Error for Error {}
 
 impl From<wit::Error> for Error {
     fn from(error: wit::Error) -> Self {
-        Self { kind: error.kind, message: error.message, hint: error.hint }
+        Self {
+            kind: error.kind,
+            message: error.message,
+            hint: error.hint,
+        }
     }
 }
 

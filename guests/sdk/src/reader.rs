@@ -139,7 +139,7 @@ macro_rules! export_reader {
     ($reader:ty) => {
         const _: () = {
             type Exported = $crate::reader::Component<$reader>;
-            $crate::bindings::reader::export!(Exported with_types_in $crate::bindings::reader);
+    $crate::bindings::reader::export!(Exported with_types_in $crate::bindings::reader);
         };
     };
 }

@@ -22,7 +22,12 @@ impl ByteReader {
     /// Opens an object `offset` bytes from its start; `compression` as in `wit/object-store.wit`.
     pub fn open(url: &str, offset: u64, compression: &str) -> Result<Self> {
         let stream = ByteStream::open(url, offset, compression)?;
-        Ok(Self { stream, block: Vec::new(), at: 0, ended: false })
+        Ok(Self {
+            stream,
+            block: Vec::new(),
+            at: 0,
+            ended: false,
+        })
     }
 
     /// The error that `read` wrapped, or another one in its place.

@@ -119,7 +119,7 @@ macro_rules! export_writer {
     ($writer:ty) => {
         const _: () = {
             type Exported = $crate::writer::Component<$writer>;
-            $crate::bindings::writer::export!(Exported with_types_in $crate::bindings::writer);
+    $crate::bindings::writer::export!(Exported with_types_in $crate::bindings::writer);
         };
     };
 }

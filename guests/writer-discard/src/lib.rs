@@ -46,7 +46,10 @@ impl Writer for Discard {
             bytes += counted.1;
         }
         let details = json!({ "rows_discarded": rows, "arrow_bytes_discarded": bytes });
-        Ok(Receipt { outputs: Vec::new(), details: Some(details.to_string()) })
+        Ok(Receipt {
+            outputs: Vec::new(),
+            details: Some(details.to_string()),
+        })
     }
 
     fn abort(_: Config, _: Run, _: Vec<String>) -> Result<()> {

@@ -45,16 +45,20 @@ impl Config {
             Some(Value::String(text)) => parse_size(text),
             Some(_) => None,
         };
-        bytes.filter(|bytes| *bytes >= MIN_FILE_BYTES).ok_or_else(|| {
-            Error::invalid_config("`target_file_size` must be a size of at least 64 KiB")
-                .hint("write it as `256MiB`, or as a number of bytes")
-        })
+        bytes
+            .filter(|bytes| *bytes >= MIN_FILE_BYTES)
+            .ok_or_else(|| {
+                Error::invalid_config("`target_file_size` must be a size of at least 64 KiB")
+                    .hint("write it as `256MiB`, or as a number of bytes")
+            })
     }
 }
 
 /// `256MiB`, `1 GB`, `1048576`.
 fn parse_size(text: &str) -> Option<u64> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let digits = text
+        .find(|c: char| !c.is_ascii_digit())
+        .unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
         "" | "b" => 1,

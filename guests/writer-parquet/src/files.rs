@@ -88,7 +88,9 @@ impl Files {
             let file = self.begin(&folder, &batch)?;
             self.open.insert(folder.clone(), file);
         }
-        let Some(file) = self.open.get_mut(&folder) else { return Ok(()) };
+        let Some(file) = self.open.get_mut(&folder) else {
+            return Ok(());
+        };
         file.append(batch)?;
         if file.encoder.size() >= self.target_bytes {
             self.close(&folder)?;

@@ -28,7 +28,9 @@ impl Writer for ParquetWriter {
     }
 
     fn open(config: Config, schema: &Schema, run: Run, split: u32) -> Result<Self> {
-        Ok(Self { files: Files::new(config, schema, run.id, split)? })
+        Ok(Self {
+            files: Files::new(config, schema, run.id, split)?,
+        })
     }
 
     fn write(&mut self, batch: RecordBatch) -> Result<()> {
@@ -73,7 +75,9 @@ impl Writer for ParquetWriter {
 
     fn last_commit(config: Config, tenant: String, job: String) -> Result<Option<CommitRecord>> {
         let folder = manifest::folder(&config.path, &tenant, &job);
-        let Some(manifest) = manifest::newest(&folder)? else { return Ok(None) };
+        let Some(manifest) = manifest::newest(&folder)? else {
+            return Ok(None);
+        };
         manifest.publish()?;
         Ok(Some(CommitRecord {
             receipt: manifest.receipt(),

@@ -43,7 +43,12 @@ pub enum Decision {
 
 /// Where the manifests of a job are.
 pub fn folder(path: &str, tenant: &str, job: &str) -> String {
-    format!("{}/_dativo/{}/{}/", path.trim_end_matches('/'), segment(tenant), segment(job))
+    format!(
+        "{}/_dativo/{}/{}/",
+        path.trim_end_matches('/'),
+        segment(tenant),
+        segment(job)
+    )
 }
 
 /// Any name as one segment of a path.
@@ -63,13 +68,18 @@ fn segment(name: &str) -> String {
 /// The manifest with the highest number, if there is one.
 pub fn newest(folder: &str) -> Result<Option<Manifest>> {
     let objects = store::list(folder)?;
-    let numbered = objects.iter().filter_map(|object| Some((number(&object.url)?, object)));
+    let numbered = objects
+        .iter()
+        .filter_map(|object| Some((number(&object.url)?, object)));
     let Some((number, object)) = numbered.max_by_key(|(number, _)| *number) else {
         return Ok(None);
     };
     let unreadable = |reason: String| {
-        Error::invalid_data(format!("the commit `{}` cannot be read: {reason}", object.url))
-            .hint("restore the file; without it nobody can say what was committed")
+        Error::invalid_data(format!(
+            "the commit `{}` cannot be read: {reason}",
+            object.url
+        ))
+        .hint("restore the file; without it nobody can say what was committed")
     };
     let text = store::get(&object.url, 0, MAX_MANIFEST_BYTES)?.text()?;
     let manifest: Manifest =
@@ -96,14 +106,19 @@ pub fn decide(newest: Option<Manifest>, run: &Run) -> Result<Decision> {
             Ok(Decision::Create(newest.number + 1))
         }
         None if run.base.is_none() => Ok(Decision::Create(1)),
-        Some(newest) => Err(moved_on(&format!("its last commit is now run {}", newest.run))),
+        Some(newest) => Err(moved_on(&format!(
+            "its last commit is now run {}",
+            newest.run
+        ))),
         None => Err(moved_on("its last commit is gone")),
     }
 }
 
 fn moved_on(what: &str) -> Error {
-    Error::rejected(format!("the target has moved on since the run began: {what}"))
-        .hint("run the job again; it starts from what the target holds now")
+    Error::rejected(format!(
+        "the target has moved on since the run began: {what}"
+    ))
+    .hint("run the job again; it starts from what the target holds now")
 }
 
 impl Manifest {
@@ -123,8 +138,7 @@ impl Manifest {
 
     /// The commit point. Fails as `rejected` where another run was first.
     pub fn create(&self, folder: &str) -> Result<()> {
-        let text =
-            serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))?;
+        let text = serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))?;
         let url = format!("{folder}{:020}.json", self.number);
         Ok(store::put_new(&url, &Blob::from_list(&text)?)?)
     }
@@ -134,7 +148,10 @@ impl Manifest {
         for file in &self.files {
             // The commit is decided: whatever goes wrong here, its outcome is only not known yet.
             store::publish(&file.token).map_err(|error| {
-                Error::unavailable(format!("`{}` cannot be published: {}", file.path, error.message))
+                Error::unavailable(format!(
+                    "`{}` cannot be published: {}",
+                    file.path, error.message
+                ))
             })?;
         }
         Ok(())
@@ -147,7 +164,10 @@ impl Manifest {
             bytes: file.bytes,
             checksum: Some(format!("sha256:{}", file.sha256)),
         });
-        Receipt { outputs: outputs.collect(), details: None }
+        Receipt {
+            outputs: outputs.collect(),
+            details: None,
+        }
     }
 }
 
@@ -170,7 +190,8 @@ mod tests {
 
     #[test]
     fn a_commit_is_refused_where_the_target_moved_on() {
-        let refused = |newest: Option<Manifest>, run: &Run| decide(newest, run).unwrap_err().message;
+        let refused =
+            |newest: Option<Manifest>, run: &Run| decide(newest, run).unwrap_err().message;
         assert!(refused(Some(manifest(1, "x")), &run("b", None)).contains("is now run x"));
         assert!(refused(Some(manifest(2, "x")), &run("b", Some("a"))).contains("is now run x"));
         assert!(refused(None, &run("b", Some("a"))).contains("is gone"));
@@ -178,23 +199,41 @@ mod tests {
 
     #[test]
     fn a_commit_takes_the_next_number_or_finishes_what_it_decided() {
-        let check = |newest, run: &Run, expected| assert_eq!(decide(newest, run).unwrap(), expected);
+        let check =
+            |newest, run: &Run, expected| assert_eq!(decide(newest, run).unwrap(), expected);
         check(None, &run("a", None), Decision::Create(1));
-        check(Some(manifest(7, "a")), &run("b", Some("a")), Decision::Create(8));
-        check(Some(manifest(7, "b")), &run("b", Some("a")), Decision::Finish(manifest(7, "b")));
+        check(
+            Some(manifest(7, "a")),
+            &run("b", Some("a")),
+            Decision::Create(8),
+        );
+        check(
+            Some(manifest(7, "b")),
+            &run("b", Some("a")),
+            Decision::Finish(manifest(7, "b")),
+        );
     }
 
     #[test]
     fn names_become_one_safe_segment() {
         assert_eq!(folder("out/", "acme", "a.b"), "out/_dativo/acme/a.b/");
-        assert_eq!(folder("out", "..", "a/../b"), "out/_dativo/~2e./a~2f..~2fb/");
+        assert_eq!(
+            folder("out", "..", "a/../b"),
+            "out/_dativo/~2e./a~2f..~2fb/"
+        );
         assert_eq!(segment("ä b"), "~c3~a4~20b");
     }
 
     #[test]
     fn only_numbered_objects_are_manifests() {
-        assert_eq!(number("out/_dativo/t/j/00000000000000000012.json"), Some(12));
+        assert_eq!(
+            number("out/_dativo/t/j/00000000000000000012.json"),
+            Some(12)
+        );
         assert_eq!(number("out/_dativo/t/j/12.json"), None);
-        assert_eq!(number("out/_dativo/t/j/00000000000000000012.json.tmp"), None);
+        assert_eq!(
+            number("out/_dativo/t/j/00000000000000000012.json.tmp"),
+            None
+        );
     }
 }

@@ -15,7 +15,10 @@ const TEXT: &str = "some text";
 
 pub fn on_open(attack: &str) -> Result<(), Error> {
     match attack {
-        "open-error" => Err(error(ErrorKind::InvalidConfig, "the config is not to my taste")),
+        "open-error" => Err(error(
+            ErrorKind::InvalidConfig,
+            "the config is not to my taste",
+        )),
         "open-panic" => panic!("panicked in open"),
         "escape" => escape(),
         _ => Ok(()),
@@ -27,7 +30,10 @@ pub fn schema(attack: &str) -> Result<Schema, Error> {
         return Schema::from_ipc(&[0xff; 64]);
     }
     let mut ipc = Vec::new();
-    StreamWriter::try_new(&mut ipc, &rows(0).schema()).unwrap().finish().unwrap();
+    StreamWriter::try_new(&mut ipc, &rows(0).schema())
+        .unwrap()
+        .finish()
+        .unwrap();
     Schema::from_ipc(&ipc)
 }
 
@@ -47,7 +53,10 @@ pub fn on_next(attack: &str, call: u32, max_rows: u32) -> Result<Option<RecordBa
             while grow_table() >= 0 {}
             panic!("the table did not grow");
         }
-        "stack-overflow" => Err(error(ErrorKind::Internal, deep(u64::from(call)).to_string())),
+        "stack-overflow" => Err(error(
+            ErrorKind::Internal,
+            deep(u64::from(call)).to_string(),
+        )),
         "panic" => panic!("panicked in next"),
         "sleep" => {
             std::thread::sleep(std::time::Duration::from_secs(3600));
@@ -67,12 +76,15 @@ pub fn on_next(attack: &str, call: u32, max_rows: u32) -> Result<Option<RecordBa
         "wrong-handle" => {
             let blob = Blob::from_list(b"not a batch")?;
             // A handle of another resource type in place of a batch.
-            Ok(Some(unsafe { RecordBatch::from_handle(blob.take_handle()) }))
+            Ok(Some(unsafe {
+                RecordBatch::from_handle(blob.take_handle())
+            }))
         }
         "no-handle" => Ok(Some(unsafe { RecordBatch::from_handle(4_000_000_000) })),
-        "call-after-error" if call == 1 => {
-            Err(error(ErrorKind::Rejected, "failed once and must not be asked again"))
-        }
+        "call-after-error" if call == 1 => Err(error(
+            ErrorKind::Rejected,
+            "failed once and must not be asked again",
+        )),
         "call-after-error" => {
             log::write(log::Level::Error, "CALLED AFTER AN ERROR");
             Ok(None)
@@ -89,9 +101,10 @@ pub fn on_next(attack: &str, call: u32, max_rows: u32) -> Result<Option<RecordBa
                 std::mem::forget(Blob::from_list(&block)?);
             }
         }
-        "loud-error" => {
-            Err(error(ErrorKind::Rejected, format!("\x1b[2J{}\n", "long ".repeat(100_000))))
-        }
+        "loud-error" => Err(error(
+            ErrorKind::Rejected,
+            format!("\x1b[2J{}\n", "long ".repeat(100_000)),
+        )),
         "log-flood" if call == 1 => {
             for line in 0..200_000 {
                 println!("line {line} of a flood\x1b[2J");
@@ -130,7 +143,10 @@ fn escape() -> Result<(), Error> {
     }
     match found.is_empty() {
         true => Ok(()),
-        false => Err(error(ErrorKind::Internal, format!("escaped: {}", found.join(", ")))),
+        false => Err(error(
+            ErrorKind::Internal,
+            format!("escaped: {}", found.join(", ")),
+        )),
     }
 }
 
@@ -182,7 +198,10 @@ fn hand_over(rows: &Rows) -> Result<Option<RecordBatch>, Error> {
 fn corrupt_offsets() -> Vec<u8> {
     let mut bytes = ipc(&rows(2));
     let length = TEXT.len() as i32;
-    let offsets: Vec<u8> = [0, length, 2 * length].iter().flat_map(|n| n.to_le_bytes()).collect();
+    let offsets: Vec<u8> = [0, length, 2 * length]
+        .iter()
+        .flat_map(|n| n.to_le_bytes())
+        .collect();
     let at = find(&bytes, &offsets);
     bytes[at + 8..at + 12].copy_from_slice(&i32::MAX.to_le_bytes());
     bytes
@@ -197,5 +216,8 @@ fn corrupt_text() -> Vec<u8> {
 }
 
 fn find(bytes: &[u8], wanted: &[u8]) -> usize {
-    bytes.windows(wanted.len()).position(|window| window == wanted).unwrap()
+    bytes
+        .windows(wanted.len())
+        .position(|window| window == wanted)
+        .unwrap()
 }

@@ -64,7 +64,10 @@ impl GuestReader for Source {
     }
 
     fn read(&self, _: String) -> Result<Batches, Error> {
-        Ok(Batches::new(Piece { attack: self.attack.clone(), calls: Cell::new(0) }))
+        Ok(Batches::new(Piece {
+            attack: self.attack.clone(),
+            calls: Cell::new(0),
+        }))
     }
 
     fn state(&self, _: Vec<String>) -> Result<Option<String>, Error> {
@@ -91,7 +94,12 @@ impl GuestBatches for Piece {
 }
 
 fn error(kind: ErrorKind, message: impl Into<String>) -> Error {
-    Error { kind, message: message.into(), hint: None, retry_after_ms: None }
+    Error {
+        kind,
+        message: message.into(),
+        hint: None,
+        retry_after_ms: None,
+    }
 }
 
 export!(Hostile);

@@ -83,7 +83,10 @@ impl Grant {
 
     /// Covers nothing.
     pub fn none() -> Self {
-        Self { folder: PathBuf::new(), rules: Vec::new() }
+        Self {
+            folder: PathBuf::new(),
+            rules: Vec::new(),
+        }
     }
 
     /// Whether this grant covers `target`. An empty grant covers nothing.

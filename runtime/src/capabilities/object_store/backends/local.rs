@@ -25,7 +25,7 @@ use uuid::Uuid;
 
 use self::folder::{Entry, Folder, failure};
 pub use self::publish::{discard, list_staged, publish};
-pub use self::staging::{Staged, Upload};
+pub use self::staging::Upload;
 pub use self::stream::ByteStream;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
