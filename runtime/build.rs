@@ -15,7 +15,10 @@ fn main() {
                 "cargo::error=the built-in connector `{name}` is not built; run `make guests` first"
             );
         }
-        list.push_str(&format!("(\"{name}\", include_bytes!({:?})),\n", file.to_string_lossy()));
+        list.push_str(&format!(
+            "(\"{name}\", include_bytes!({:?})),\n",
+            file.to_string_lossy()
+        ));
     }
     list.push_str("]\n");
     let Some(out) = std::env::var_os("OUT_DIR") else {

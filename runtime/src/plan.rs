@@ -55,7 +55,9 @@ impl Plan {
     pub fn new(job: &Job, reader: &Facts<'_>, writer: &Facts<'_>) -> Result<Self, Vec<Error>> {
         let mut problems = Vec::new();
         let mut plan = |endpoint: &Endpoint, facts: &Facts<'_>| {
-            ComponentPlan::new(endpoint, facts).map_err(|errors| problems.extend(errors)).ok()
+            ComponentPlan::new(endpoint, facts)
+                .map_err(|errors| problems.extend(errors))
+                .ok()
         };
         match (plan(&job.source, reader), plan(&job.target, writer)) {
             (Some(reader), Some(writer)) => Ok(Self { reader, writer }),
@@ -119,16 +121,23 @@ impl ComponentPlan {
 /// The grants that follow from the job's own config values, as the component's schema marks them.
 fn derived(endpoint: &Endpoint, facts: &Facts<'_>) -> Result<Vec<Grant>, Error> {
     let malformed = |what: String| {
-        Error::new(Kind::ComponentInvalid, format!("`{}` has {what} in its config schema", facts.name))
-            .with("component", facts.origin)
-            .hint(format!(
-                "each item of `{GRANTS_KEYWORD}` is {{\"capability\", \"access\", \"target\"}}"
-            ))
+        Error::new(
+            Kind::ComponentInvalid,
+            format!("`{}` has {what} in its config schema", facts.name),
+        )
+        .with("component", facts.origin)
+        .hint(format!(
+            "each item of `{GRANTS_KEYWORD}` is {{\"capability\", \"access\", \"target\"}}"
+        ))
     };
     let schema: Value = serde_json::from_str(facts.config_schema)
         .map_err(|error| malformed("no JSON".to_owned()).caused_by(error))?;
-    let Some(marks) = schema.get(GRANTS_KEYWORD) else { return Ok(Vec::new()) };
-    let marks = marks.as_array().ok_or_else(|| malformed(format!("a wrong `{GRANTS_KEYWORD}`")))?;
+    let Some(marks) = schema.get(GRANTS_KEYWORD) else {
+        return Ok(Vec::new());
+    };
+    let marks = marks
+        .as_array()
+        .ok_or_else(|| malformed(format!("a wrong `{GRANTS_KEYWORD}`")))?;
     let mut grants = Vec::new();
     for mark in marks {
         let text = |key| mark.get(key).and_then(Value::as_str);
@@ -171,23 +180,32 @@ fn section(role: Role) -> &'static str {
 }
 
 fn unknown_capability(endpoint: &Endpoint, capability: &str) -> Error {
-    Error::new(Kind::JobInvalid, format!("`{capability}` is not a capability that can be granted"))
-        .at(endpoint.implementation_location())
-        .hint(format!(
-            "`grants` under `{}` may name `object-store` and `files`",
-            section(endpoint.role)
-        ))
+    Error::new(
+        Kind::JobInvalid,
+        format!("`{capability}` is not a capability that can be granted"),
+    )
+    .at(endpoint.implementation_location())
+    .hint(format!(
+        "`grants` under `{}` may name `object-store` and `files`",
+        section(endpoint.role)
+    ))
 }
 
 fn missing(endpoint: &Endpoint, facts: &Facts<'_>, capability: &str) -> Error {
     let role = endpoint.role.name();
     Error::new(
         Kind::GrantMissing,
-        format!("{role} `{}` uses `{capability}`, which the job does not grant", facts.name),
+        format!(
+            "{role} `{}` uses `{capability}`, which the job does not grant",
+            facts.name
+        ),
     )
     .with("component", facts.origin)
     .at(endpoint.implementation_location())
-    .hint(format!("add `grants: {{ {capability}: [...] }}` under `{}`", section(endpoint.role)))
+    .hint(format!(
+        "add `grants: {{ {capability}: [...] }}` under `{}`",
+        section(endpoint.role)
+    ))
 }
 
 #[cfg(test)]

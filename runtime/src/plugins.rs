@@ -30,19 +30,29 @@ pub struct Found {
 
 impl Plugins {
     pub fn new(folder: &Path) -> Self {
-        Self { folder: folder.to_owned() }
+        Self {
+            folder: folder.to_owned(),
+        }
     }
 
     /// All connectors by name, the built-in ones first.
     pub fn list(&self) -> Result<Vec<Found>> {
         let mut found: Vec<Found> = BUILT_IN
             .iter()
-            .map(|(name, _)| Found { name: (*name).to_owned(), file: None, shadowed: false })
+            .map(|(name, _)| Found {
+                name: (*name).to_owned(),
+                file: None,
+                shadowed: false,
+            })
             .collect();
         let mut files: Vec<Found> = self
             .files()?
             .into_iter()
-            .map(|(name, file)| Found { shadowed: built_in(&name).is_some(), name, file: Some(file) })
+            .map(|(name, file)| Found {
+                shadowed: built_in(&name).is_some(),
+                name,
+                file: Some(file),
+            })
             .collect();
         files.sort_by(|a, b| a.name.cmp(&b.name));
         found.append(&mut files);
@@ -67,7 +77,10 @@ impl Plugins {
         let (is, wanted) = (loaded.role.name(), endpoint.role.name());
         Err(Error::new(
             Kind::ComponentInvalid,
-            format!("`{}` is a {is}, and the job uses it as a {wanted}", loaded.name),
+            format!(
+                "`{}` is a {is}, and the job uses it as a {wanted}",
+                loaded.name
+            ),
         )
         .with("component", &loaded.origin)
         .at(at()))
@@ -76,7 +89,10 @@ impl Plugins {
     /// Loads what a user names on the command line: a path to a `.wasm` file, or a name.
     pub async fn find(&self, components: &Components, name: &str) -> Result<Loaded> {
         let path = Path::new(name);
-        if path.extension().is_some_and(|extension| extension == "wasm") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "wasm")
+        {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
             return components.load_file(&stem, path).await;
         }
@@ -98,7 +114,10 @@ impl Plugins {
                 Kind::JobInvalid,
                 format!("the connector `{name}` is not in this version of dativo-wasm"),
             )
-            .hint(format!("built in are {}", names(BUILT_IN.iter().map(|(name, _)| *name)))));
+            .hint(format!(
+                "built in are {}",
+                names(BUILT_IN.iter().map(|(name, _)| *name))
+            )));
         };
         let twin = self.folder.join(format!("{name}.wasm"));
         if twin.exists() {
@@ -107,7 +126,9 @@ impl Plugins {
                 "the plugins directory has a component with the name of a built-in connector; the built-in one is used"
             );
         }
-        components.load(name, BUILT_IN_ORIGIN.to_owned(), bytes).await
+        components
+            .load(name, BUILT_IN_ORIGIN.to_owned(), bytes)
+            .await
     }
 
     async fn load_named(&self, components: &Components, name: &str, role: Role) -> Result<Loaded> {
@@ -123,7 +144,10 @@ impl Plugins {
         let there = self.files().unwrap_or_default();
         let there = match there.len() {
             0 => format!("`{folder}` holds no components"),
-            _ => format!("`{folder}` holds {}", names(there.iter().map(|(name, _)| name.as_str()))),
+            _ => format!(
+                "`{folder}` holds {}",
+                names(there.iter().map(|(name, _)| name.as_str()))
+            ),
         };
         Error::new(Kind::JobInvalid, format!("there is no connector `{name}`")).hint(format!(
             "put `{name}.wasm` into `{folder}`, or name a `.wasm` file; built in are {}; {there}",
@@ -145,8 +169,10 @@ impl Plugins {
             }
         };
         let files = entries.flatten().map(|entry| entry.path());
-        let components =
-            files.filter(|file| file.extension().is_some_and(|extension| extension == "wasm"));
+        let components = files.filter(|file| {
+            file.extension()
+                .is_some_and(|extension| extension == "wasm")
+        });
         Ok(components
             .filter_map(|file| Some((file.file_stem()?.to_str()?.to_owned(), file)))
             .collect())
@@ -154,9 +180,15 @@ impl Plugins {
 }
 
 fn built_in(name: &str) -> Option<&'static [u8]> {
-    BUILT_IN.iter().find(|(known, _)| *known == name).map(|(_, bytes)| *bytes)
+    BUILT_IN
+        .iter()
+        .find(|(known, _)| *known == name)
+        .map(|(_, bytes)| *bytes)
 }
 
 fn names<'a>(names: impl Iterator<Item = &'a str>) -> String {
-    names.map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
+    names
+        .map(|name| format!("`{name}`"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }

@@ -34,10 +34,10 @@ pub fn start_logging(format: LogFormat) {
         LogFormat::Text => "warn,guest=info",
         LogFormat::Json => "warn,guest=info,dativo_wasm=info",
     };
-    let filter =
-        EnvFilter::try_from_env("DATIVO_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = EnvFilter::try_from_env("DATIVO_LOG").unwrap_or_else(|_| EnvFilter::new(default));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // A second start (in tests) keeps the first subscriber.
     let _ = match format {
         LogFormat::Text => builder.with_target(false).with_ansi(false).try_init(),
@@ -121,7 +121,10 @@ async fn lines(metrics: &Metrics) {
         tokio::time::sleep(LINE_EVERY).await;
         let totals = metrics.totals();
         let percent = totals.progress * 100.0;
-        note(&format!("{percent:.0}%  {}", describe(totals, start.elapsed())));
+        note(&format!(
+            "{percent:.0}%  {}",
+            describe(totals, start.elapsed())
+        ));
     }
 }
 
@@ -141,19 +144,31 @@ fn by_split(rows: &[u64]) -> String {
     if rows.len() < 2 {
         return String::new();
     }
-    let each: Vec<String> =
-        rows.iter().enumerate().map(|(index, rows)| format!("{index}: {}", HumanCount(*rows))).collect();
+    let each: Vec<String> = rows
+        .iter()
+        .enumerate()
+        .map(|(index, rows)| format!("{index}: {}", HumanCount(*rows)))
+        .collect();
     format!(" (split {})", each.join(", "))
 }
 
 /// Prints the summary of a run.
 pub fn run(report: &RunReport) {
     for recovered in &report.recovered {
-        note(&format!("run {} was cut short; {}", recovered.run_id, recovered.outcome.sentence()));
+        note(&format!(
+            "run {} was cut short; {}",
+            recovered.run_id,
+            recovered.outcome.sentence()
+        ));
     }
     if let Some(error) = &report.error {
         errors(std::slice::from_ref(error));
-        note(&format!("job `{}` {}, run {}", report.job, report.status.name(), report.run_id));
+        note(&format!(
+            "job `{}` {}, run {}",
+            report.job,
+            report.status.name(),
+            report.run_id
+        ));
         return;
     }
     let took = Duration::from_millis(report.duration_ms);
@@ -178,6 +193,8 @@ pub fn run(report: &RunReport) {
         ));
     }
     if report.status == Status::Success && report.rows_read == 0 {
-        result("  nothing new since the last commit; `dativo-wasm state reset JOB` reads everything again");
+        result(
+            "  nothing new since the last commit; `dativo-wasm state reset JOB` reads everything again",
+        );
     }
 }

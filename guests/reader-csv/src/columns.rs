@@ -112,60 +112,42 @@ impl Builder {
 
     /// Appends column `index` of every record of `chunk`.
     pub fn append(&mut self, chunk: &Chunk<'_>, index: usize) -> Result<(), Misfit> {
-        let manner = self.manner;
-        match &mut self.values {
-            Values::Int64(values) => typed(
-                chunk,
-                index,
-                &mut self.nulls,
-                &mut self.scratch,
-                |value| match value {
-                    Some(text) => int64(text, manner).map(|v| values.push(v)),
-                    None => Some(values.push(0)),
-                },
-            ),
-            Values::Float64(values) => typed(
-                chunk,
-                index,
-                &mut self.nulls,
-                &mut self.scratch,
-                |value| match value {
-                    Some(text) => float64(text, manner).map(|v| values.push(v)),
-                    None => Some(values.push(0.0)),
-                },
-            ),
-            Values::Bool(values) => typed(
-                chunk,
-                index,
-                &mut self.nulls,
-                &mut self.scratch,
-                |value| match value {
-                    Some(text) => boolean(text).map(|v| values.append(v)),
-                    None => Some(values.append(false)),
-                },
-            ),
-            Values::Date(values) => typed(
-                chunk,
-                index,
-                &mut self.nulls,
-                &mut self.scratch,
-                |value| match value {
-                    Some(text) => date(text).map(|v| values.push(v)),
-                    None => Some(values.push(0)),
-                },
-            ),
-            Values::Timestamp { micros, has_zone } => typed(
-                chunk,
-                index,
-                &mut self.nulls,
-                &mut self.scratch,
-                |value| match value {
-                    Some(text) => timestamp(text, manner)
+        let Self {
+            values,
+            nulls,
+            manner,
+            scratch,
+        } = self;
+        let manner = *manner;
+        match values {
+            Values::Int64(values) => {
+                let parse = |text: &[u8]| int64(text, manner);
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    values.push(value)
+                })
+            }
+            Values::Float64(values) => {
+                let parse = |text: &[u8]| float64(text, manner);
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    values.push(value)
+                })
+            }
+            Values::Bool(values) => typed(chunk, index, nulls, scratch, boolean, |value| {
+                values.append(value)
+            }),
+            Values::Date(values) => typed(chunk, index, nulls, scratch, date, |value| {
+                values.push(value)
+            }),
+            Values::Timestamp { micros, has_zone } => {
+                let parse = |text: &[u8]| {
+                    timestamp(text, manner)
                         .filter(|timestamp| timestamp.has_zone == *has_zone)
-                        .map(|timestamp| micros.push(timestamp.micros)),
-                    None => Some(micros.push(0)),
-                },
-            ),
+                        .map(|timestamp| timestamp.micros)
+                };
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    micros.push(value)
+                })
+            }
             Values::String { ends, bytes } => {
                 strings(
                     chunk,
@@ -212,23 +194,24 @@ fn renew<T>(values: &mut Vec<T>) -> Vec<T> {
     std::mem::replace(values, room)
 }
 
-/// Hands every value of a column to `push`, none for null.
+/// Parses every value of a column and hands it to `push`, anything for null.
 #[inline(always)]
-fn typed(
+fn typed<T: Default>(
     chunk: &Chunk<'_>,
     index: usize,
     nulls: &mut NullBufferBuilder,
     scratch: &mut Vec<u8>,
-    mut push: impl FnMut(Option<&[u8]>) -> Option<()>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+    mut push: impl FnMut(T),
 ) -> Result<(), Misfit> {
     for (record, field) in chunk.column(index).enumerate() {
         let text = field.value(chunk.text, chunk.format, scratch);
         if chunk.nulls.contain(text) {
             nulls.append_null();
-            push(None);
+            push(T::default());
         } else {
             nulls.append_non_null();
-            push(Some(text)).ok_or(Misfit(record))?;
+            push(parse(text).ok_or(Misfit(record))?);
         }
     }
     Ok(())

@@ -141,7 +141,7 @@ pub fn schema() -> String {
                 "description": "One ASCII character around fields that hold delimiters, newlines or quotes, \
                     which are doubled. An empty string turns quoting off." },
             "skip_rows": { "type": "integer", "minimum": 0, "default": 0,
-                "description": "Records to leave out at the start of the file, before the header." },
+                "description": "Lines at the start of the file, before the header, that are no part of the table." },
             "compression": { "enum": ["auto", "none", "gzip"], "default": "auto",
                 "description": "`auto` goes by the name: `.gz` is gzip." },
             "null_values": { "type": "array", "items": { "type": "string" }, "default": [""],

@@ -8,7 +8,7 @@ use dativo_connector::{Error, Result};
 use crate::config::{Config, Declared};
 use crate::infer::Evidence;
 use crate::rows::{Source, shown};
-use crate::scan::{Bounds, Field, scan};
+use crate::scan::{Bounds, Field, Found, scan};
 use crate::types::{Column, Type};
 use crate::window::Window;
 
@@ -36,9 +36,9 @@ pub fn read(text: impl BufRead, config: &Config, source: &Source) -> Result<Head
     };
     reader.mark()?;
     for skipped in 0..config.skip_rows {
-        if reader.record()?.is_none() {
+        if !reader.skip_line()? {
             return Err(Error::invalid_data(format!(
-                "{} ends after {skipped} records; `skip_rows` is {}",
+                "{} ends after line {skipped}; `skip_rows` is {}",
                 source.file, config.skip_rows
             ))
             .hint("lower `skip_rows`"));
@@ -155,11 +155,23 @@ impl<R: BufRead> Reader<'_, R> {
         }
     }
 
-    /// Passes over a record, or an empty line. None at the end.
-    fn record(&mut self) -> Result<Option<()>> {
-        let (records, bytes) = self.scan(1, usize::MAX, None)?;
-        self.window.consume(bytes);
-        Ok((records > 0).then_some(()))
+    /// Passes over a line, whatever its quotes. False at the end.
+    fn skip_line(&mut self) -> Result<bool> {
+        loop {
+            let text = self.window.text();
+            let length = match memchr::memchr(b'\n', text) {
+                Some(newline) => newline + 1,
+                None => text.len(),
+            };
+            if length > 0 && (text[length - 1] == b'\n' || self.window.is_at_end()) {
+                self.window.consume(length);
+                return Ok(true);
+            }
+            if self.window.is_at_end() {
+                return Ok(false);
+            }
+            self.source.grow(&mut self.window, &Found::default())?;
+        }
     }
 
     /// Passes over empty lines, and returns the fields of the record that follows. None at the end.
@@ -190,7 +202,8 @@ impl<R: BufRead> Reader<'_, R> {
             String::from_utf8_lossy(name).into_owned()
         });
         let names = names.collect();
-        self.record()?;
+        let (_, bytes) = self.scan(1, usize::MAX, None)?;
+        self.window.consume(bytes);
         Ok(Some(names))
     }
 

@@ -199,7 +199,7 @@ fn refuses_heads_that_name_no_columns() {
     refused(
         "a\n",
         r#"{"skip_rows": 2}"#,
-        "`f.csv` ends after 1 records; `skip_rows` is 2",
+        "`f.csv` ends after line 1; `skip_rows` is 2",
         "lower",
     );
     refused(
@@ -321,7 +321,7 @@ fn shapes_of_files() {
         "column_1:int64|column_2:string\n1|x",
     );
     check(
-        "# it's a \"file\"\n\na\tb\n1\t2\n",
+        "\"it's a file\n\na\tb\n1\t2\n",
         r#"{"skip_rows": 2, "delimiter": "\\t"}"#,
         "a:int64|b:int64\n1|2",
     );

@@ -26,8 +26,14 @@ struct Capability {
 }
 
 const CAPABILITIES: [Capability; 2] = [
-    Capability { name: "object-store", needs_grant: true },
-    Capability { name: "parquet", needs_grant: false },
+    Capability {
+        name: "object-store",
+        needs_grant: true,
+    },
+    Capability {
+        name: "parquet",
+        needs_grant: false,
+    },
 ];
 
 /// Interfaces that every component has and that reach nothing.
@@ -40,12 +46,16 @@ pub fn exists(name: &str) -> bool {
 
 /// Whether `name` is a capability, and not one of the interfaces that every component has.
 pub fn is_listed(name: &str) -> bool {
-    CAPABILITIES.iter().any(|capability| capability.name == name)
+    CAPABILITIES
+        .iter()
+        .any(|capability| capability.name == name)
 }
 
 /// Whether a job must grant targets for `name`.
 pub fn needs_grant(name: &str) -> bool {
-    CAPABILITIES.iter().any(|capability| capability.name == name && capability.needs_grant)
+    CAPABILITIES
+        .iter()
+        .any(|capability| capability.name == name && capability.needs_grant)
 }
 
 /// What a job gives to one component.
@@ -59,7 +69,10 @@ pub struct Granted {
 impl Granted {
     /// Everything linked and nothing reachable: for asking a component what it is.
     pub fn for_inspection() -> Self {
-        Self { object_store: Some(Arc::new(object_store::Access::none())), files: Vec::new() }
+        Self {
+            object_store: Some(Arc::new(object_store::Access::none())),
+            files: Vec::new(),
+        }
     }
 }
 
@@ -90,7 +103,12 @@ impl From<Failure> for imports::types::Error {
             ErrorKind::LimitExceeded => Wit::LimitExceeded,
             ErrorKind::Internal => Wit::Internal,
         };
-        Self { kind, message: failure.message, hint: failure.hint, retry_after_ms: None }
+        Self {
+            kind,
+            message: failure.message,
+            hint: failure.hint,
+            retry_after_ms: None,
+        }
     }
 }
 

@@ -11,7 +11,11 @@ use crate::report;
 /// `inspect`: one component, by name or file.
 pub async fn inspect(component: &str, options: &Options) -> super::Outcome {
     let components = options.components()?;
-    let loaded = options.plugins().find(&components, component).await.map_err(one)?;
+    let loaded = options
+        .plugins()
+        .find(&components, component)
+        .await
+        .map_err(one)?;
     let schema: Value = serde_json::from_str(&loaded.description.config_schema).unwrap_or_default();
     if options.json {
         report::json(&json!({
@@ -42,23 +46,35 @@ pub async fn plugins(options: &Options) -> super::Outcome {
     let plugins = options.plugins();
     let mut rows = Vec::new();
     for found in plugins.list().map_err(one)? {
-        let origin = found
-            .file
-            .as_ref()
-            .map_or_else(|| BUILT_IN_ORIGIN.to_owned(), |file| file.display().to_string());
+        let origin = found.file.as_ref().map_or_else(
+            || BUILT_IN_ORIGIN.to_owned(),
+            |file| file.display().to_string(),
+        );
         let loaded = match &found.file {
             Some(file) => components.load_file(&found.name, file).await,
             None => plugins.find(&components, &found.name).await,
         };
-        rows.push(row(&found, origin, loaded.map(|c| (c.role.name(), c.description.version))));
+        rows.push(row(
+            &found,
+            origin,
+            loaded.map(|c| (c.role.name(), c.description.version)),
+        ));
     }
     if options.json {
         report::json(&json!({ "connectors": rows }));
         return Ok(());
     }
     for row in rows {
-        let text = |key: &str| row.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let remark = row.get("problem").and_then(Value::as_str).unwrap_or_default();
+        let text = |key: &str| {
+            row.get(key)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let remark = row
+            .get("problem")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         report::result(
             format!(
                 "{:<16} {:<7} {:<10} {}  {remark}",

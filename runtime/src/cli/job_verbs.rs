@@ -83,8 +83,16 @@ pub async fn plan(
     }
     report::result("\ncolumns");
     for field in looked.schema.fields() {
-        let null = if field.is_nullable() { "nullable" } else { "not null" };
-        report::result(&format!("  {}  {}  {null}", field.name(), field.data_type()));
+        let null = if field.is_nullable() {
+            "nullable"
+        } else {
+            "not null"
+        };
+        report::result(&format!(
+            "  {}  {}  {null}",
+            field.name(),
+            field.data_type()
+        ));
     }
     Ok(())
 }
@@ -96,19 +104,22 @@ fn grants(plan: &ComponentPlan) -> String {
     };
     let mut lines = vec![format!("  requested  {requested}")];
     for grant in &plan.granted {
-        lines.push(format!("  granted    {}: {}  (from {})", grant.capability, grant.target, grant.origin));
+        lines.push(format!(
+            "  granted    {}: {}  (from {})",
+            grant.capability, grant.target, grant.origin
+        ));
     }
     for unused in &plan.unused {
-        lines.push(format!("  not used   {unused}: the component does not import it"));
+        lines.push(format!(
+            "  not used   {unused}: the component does not import it"
+        ));
     }
     lines.push("  refused    everything else".to_owned());
     lines.join("\n")
 }
 
 fn columns(schema: &Schema) -> Vec<Value> {
-    let column = |field: &arrow::datatypes::FieldRef| {
-        json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() })
-    };
+    let column = |field: &arrow::datatypes::FieldRef| json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() });
     schema.fields().iter().map(column).collect()
 }
 
@@ -132,18 +143,29 @@ impl Look {
         let last = last_commit(&ready).await.map_err(one)?;
         let state = last.as_ref().and_then(|last| last.state.as_deref());
         let open = async {
-            let mut reader =
-                ready.open_reader(NO_RUN, "reader".to_owned(), state, Stop::never()).await?;
+            let mut reader = ready
+                .open_reader(NO_RUN, "reader".to_owned(), state, Stop::never())
+                .await?;
             let schema = reader.schema().await?;
             Ok((reader, schema))
         };
         let (reader, schema) = open.await.map_err(one)?;
-        Ok(Self { ready, reader, schema, last, parallelism: job.parallelism })
+        Ok(Self {
+            ready,
+            reader,
+            schema,
+            last,
+            parallelism: job.parallelism,
+        })
     }
 }
 
 /// What the target knows of the job.
 pub(super) async fn last_commit(ready: &Ready) -> Result<Option<CommitRecord>, Error> {
-    let mut writer = ready.start_writer(NO_RUN, "writer".to_owned(), Stop::never()).await?;
-    writer.last_commit(&ready.writer.config, &ready.tenant, &ready.job).await
+    let mut writer = ready
+        .start_writer(NO_RUN, "writer".to_owned(), Stop::never())
+        .await?;
+    writer
+        .last_commit(&ready.writer.config, &ready.tenant, &ready.job)
+        .await
 }

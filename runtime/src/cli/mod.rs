@@ -35,13 +35,24 @@ struct Options {
     #[arg(long, global = true)]
     json: bool,
     /// How log lines look on standard error
-    #[arg(long, global = true, value_enum, default_value = "text", value_name = "FORMAT")]
+    #[arg(
+        long,
+        global = true,
+        value_enum,
+        default_value = "text",
+        value_name = "FORMAT"
+    )]
     log: LogFormat,
     /// The plugins directory: `orders.wasm` in it is the connector `orders`
     #[arg(long, global = true, default_value = "plugins", value_name = "DIR")]
     plugins: PathBuf,
     /// The run store: history, pending commits, leases
-    #[arg(long, global = true, default_value = "sqlite://.dativo/state.db", value_name = "URL")]
+    #[arg(
+        long,
+        global = true,
+        default_value = "sqlite://.dativo/state.db",
+        value_name = "URL"
+    )]
     state: String,
     /// Secrets as files, DIR/<tenant>/<NAME>, asked before the environment
     #[arg(long, global = true, value_name = "DIR")]
@@ -121,7 +132,9 @@ pub fn execute(cli: Cli) -> u8 {
         .build();
     let outcome = match runtime {
         Ok(runtime) => runtime.block_on(dispatch(cli.verb, &cli.options)),
-        Err(error) => Err(vec![Error::internal("no threads to run on").caused_by(error)]),
+        Err(error) => Err(vec![
+            Error::internal("no threads to run on").caused_by(error),
+        ]),
     };
     match outcome {
         Ok(code) => code,
@@ -143,9 +156,15 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
         Verb::Preview { job, rows } => preview::preview(&job, rows, options).await,
         Verb::Inspect { component } => inspect::inspect(&component, options).await,
         Verb::Plugins => inspect::plugins(options).await,
-        Verb::State { verb: StateVerb::Show { job } } => state::show(&job, options).await,
-        Verb::State { verb: StateVerb::Reset { job } } => state::reset(&job, options).await,
-        Verb::Schema { what: SchemaOf::Job } => schema::job(),
+        Verb::State {
+            verb: StateVerb::Show { job },
+        } => state::show(&job, options).await,
+        Verb::State {
+            verb: StateVerb::Reset { job },
+        } => state::reset(&job, options).await,
+        Verb::Schema {
+            what: SchemaOf::Job,
+        } => schema::job(),
     }
     .map(|()| 0)
 }
@@ -153,13 +172,23 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
 /// The exit code of several errors: the one that most needs a look.
 fn worst(errors: &[Error]) -> u8 {
     const ORDER: [Kind; 3] = [Kind::CommitUnknown, Kind::Internal, Kind::JobInvalid];
-    let first = ORDER.iter().find(|kind| errors.iter().any(|error| error.kind() == **kind));
-    first.copied().or_else(|| errors.first().map(Error::kind)).map_or(1, Kind::exit_code)
+    let first = ORDER
+        .iter()
+        .find(|kind| errors.iter().any(|error| error.kind() == **kind));
+    first
+        .copied()
+        .or_else(|| errors.first().map(Error::kind))
+        .map_or(1, Kind::exit_code)
 }
 
 impl Options {
     fn load(&self, job: &std::path::Path) -> Result<Job, Vec<Error>> {
-        crate::job::load(job, &LoadOptions { secrets_dir: self.secrets.clone() })
+        crate::job::load(
+            job,
+            &LoadOptions {
+                secrets_dir: self.secrets.clone(),
+            },
+        )
     }
 
     fn components(&self) -> Result<Components, Vec<Error>> {
@@ -184,7 +213,10 @@ fn one(error: Error) -> Vec<Error> {
 fn parallelism(flag: Option<NonZeroU32>, job: Option<NonZeroU32>) -> NonZeroU32 {
     let cores = || {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        u32::try_from(cores).ok().and_then(NonZeroU32::new).unwrap_or(NonZeroU32::MIN)
+        u32::try_from(cores)
+            .ok()
+            .and_then(NonZeroU32::new)
+            .unwrap_or(NonZeroU32::MIN)
     };
     flag.or(job).unwrap_or_else(cores)
 }

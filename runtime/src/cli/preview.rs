@@ -20,8 +20,12 @@ pub async fn preview(path: &Path, rows: u32, options: &Options) -> super::Outcom
         one(Error::internal("the rows cannot be shown as a table").caused_by(error))
     })?;
     if options.json {
-        let columns: Vec<&String> =
-            batches.iter().take(1).flat_map(|batch| batch.schema_ref().fields()).map(|f| f.name()).collect();
+        let columns: Vec<&String> = batches
+            .iter()
+            .take(1)
+            .flat_map(|batch| batch.schema_ref().fields())
+            .map(|f| f.name())
+            .collect();
         report::json(&json!({ "columns": columns, "rows": cells(&batches).map_err(one)? }));
     } else {
         report::result(&table.to_string());
@@ -29,12 +33,10 @@ pub async fn preview(path: &Path, rows: u32, options: &Options) -> super::Outcom
     Ok(())
 }
 
-async fn first_rows(
-    ready: &Ready,
-    rows: u32,
-) -> Result<Vec<arrow::array::RecordBatch>, Error> {
-    let mut reader =
-        ready.open_reader("none", "reader".to_owned(), None, Stop::never()).await?;
+async fn first_rows(ready: &Ready, rows: u32) -> Result<Vec<arrow::array::RecordBatch>, Error> {
+    let mut reader = ready
+        .open_reader("none", "reader".to_owned(), None, Stop::never())
+        .await?;
     let schema = reader.schema().await?;
     let mut checker = Checker::new(&schema, rows.max(1), &ready.reader.component.who());
     let mut left = rows as usize;
@@ -59,8 +61,7 @@ async fn first_rows(
 /// Every cell as text, nulls as null.
 fn cells(batches: &[arrow::array::RecordBatch]) -> Result<Vec<Vec<Value>>, Error> {
     use arrow::util::display::{ArrayFormatter, FormatOptions};
-    let unshowable =
-        |error| Error::internal("a value cannot be shown as text").caused_by(error);
+    let unshowable = |error| Error::internal("a value cannot be shown as text").caused_by(error);
     let mut rows = Vec::new();
     for batch in batches {
         let options = FormatOptions::default();
@@ -72,7 +73,11 @@ fn cells(batches: &[arrow::array::RecordBatch]) -> Result<Vec<Vec<Value>>, Error
             .map_err(unshowable)?;
         for row in 0..batch.num_rows() {
             let cell = |(column, text): (&arrow::array::ArrayRef, &ArrayFormatter<'_>)| {
-                if column.is_null(row) { Value::Null } else { Value::String(text.value(row).to_string()) }
+                if column.is_null(row) {
+                    Value::Null
+                } else {
+                    Value::String(text.value(row).to_string())
+                }
             };
             rows.push(batch.columns().iter().zip(&columns).map(cell).collect());
         }

@@ -54,11 +54,17 @@ pub async fn run(
         }
     }
     if options.json {
-        report::json(&json!({ "runs": reports, "refused": report::errors::list_json(&refused)["errors"] }));
+        report::json(
+            &json!({ "runs": reports, "refused": report::errors::list_json(&refused)["errors"] }),
+        );
     }
     let failed = reports.iter().filter_map(|report| report.error.clone());
     refused.extend(failed);
-    Ok(if refused.is_empty() { 0 } else { worst(&refused) })
+    Ok(if refused.is_empty() {
+        0
+    } else {
+        worst(&refused)
+    })
 }
 
 async fn run_one(
@@ -91,19 +97,27 @@ fn show(report: &RunReport, options: &Options) {
 }
 
 fn exit_code(report: &RunReport) -> u8 {
-    report.error.as_ref().map_or(0, |error| error.kind().exit_code())
+    report
+        .error
+        .as_ref()
+        .map_or(0, |error| error.kind().exit_code())
 }
 
 /// The `.yaml` and `.yml` files of a directory, by name.
 fn job_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
     let entries = std::fs::read_dir(folder).map_err(|error| {
-        Error::new(Kind::JobInvalid, format!("cannot read `{}`", folder.display())).caused_by(error)
+        Error::new(
+            Kind::JobInvalid,
+            format!("cannot read `{}`", folder.display()),
+        )
+        .caused_by(error)
     })?;
     let mut files: Vec<PathBuf> = entries
         .flatten()
         .map(|entry| entry.path())
         .filter(|file| {
-            file.extension().is_some_and(|extension| extension == "yaml" || extension == "yml")
+            file.extension()
+                .is_some_and(|extension| extension == "yaml" || extension == "yml")
         })
         .collect();
     files.sort();
@@ -125,9 +139,8 @@ struct Signals {
 impl Signals {
     fn new() -> Result<Self, Error> {
         let listen = |kind| {
-            signal(kind).map_err(|error| {
-                Error::internal("signals cannot be listened to").caused_by(error)
-            })
+            signal(kind)
+                .map_err(|error| Error::internal("signals cannot be listened to").caused_by(error))
         };
         Ok(Self {
             interrupt: listen(SignalKind::interrupt())?,

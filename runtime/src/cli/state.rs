@@ -26,7 +26,10 @@ pub async fn show(path: &Path, options: &Options) -> super::Outcome {
         .iter()
         .map(|run| json!(run))
         .collect();
-    let state = last.as_ref().and_then(|last| last.state.as_deref()).map(state_json);
+    let state = last
+        .as_ref()
+        .and_then(|last| last.state.as_deref())
+        .map(state_json);
     if options.json {
         report::json(&json!({
             "job": key.job, "tenant": key.tenant, "last_commit": last.as_ref().map(|last| &last.run),
@@ -35,7 +38,10 @@ pub async fn show(path: &Path, options: &Options) -> super::Outcome {
         return Ok(());
     }
     report::result(&match (&last, is_reset) {
-        (None, _) => format!("job `{}` has no commit: the next run reads everything", key.job),
+        (None, _) => format!(
+            "job `{}` has no commit: the next run reads everything",
+            key.job
+        ),
         (Some(last), true) => format!(
             "job `{}` was reset after run {}: the next run reads everything",
             key.job, last.run
@@ -59,7 +65,10 @@ pub async fn reset(path: &Path, options: &Options) -> super::Outcome {
     if options.json {
         report::json(&json!({ "job": key.job, "tenant": key.tenant, "reset_after": last }));
     } else {
-        report::result(&format!("job `{}` reads everything in its next run", key.job));
+        report::result(&format!(
+            "job `{}` reads everything in its next run",
+            key.job
+        ));
     }
     Ok(())
 }
@@ -67,6 +76,9 @@ pub async fn reset(path: &Path, options: &Options) -> super::Outcome {
 async fn open(path: &Path, options: &Options) -> Result<(Ready, RunStore, JobKey), Vec<Error>> {
     let job = options.load(path)?;
     let ready = Ready::new(&job, &options.components()?, &options.plugins()).await?;
-    let key = JobKey { tenant: ready.tenant.clone(), job: ready.job.clone() };
+    let key = JobKey {
+        tenant: ready.tenant.clone(),
+        job: ready.job.clone(),
+    };
     Ok((ready, options.store()?, key))
 }

@@ -64,11 +64,17 @@ impl Cache {
 fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component> {
     let start = std::time::Instant::now();
     let component = Component::from_binary(engine, bytes).map_err(|error| {
-        Error::new(Kind::ComponentInvalid, "the file is not a valid WebAssembly component")
-            .caused_by(format!("{error:#}"))
-            .hint("build it for the target `wasm32-wasip2`; a core module is not a component")
+        Error::new(
+            Kind::ComponentInvalid,
+            "the file is not a valid WebAssembly component",
+        )
+        .caused_by(format!("{error:#}"))
+        .hint("build it for the target `wasm32-wasip2`; a core module is not a component")
     })?;
-    tracing::debug!(millis = start.elapsed().as_millis() as u64, "compiled a component");
+    tracing::debug!(
+        millis = start.elapsed().as_millis() as u64,
+        "compiled a component"
+    );
     Ok(component)
 }
 
@@ -110,14 +116,20 @@ fn store(component: &Component, folder: &Path, file: &Path) -> std::io::Result<(
         .mode(0o600)
         .open(&temporary)?;
     let written = output.write_all(&code).and_then(|()| output.sync_all());
-    written.and_then(|()| std::fs::rename(&temporary, file)).inspect_err(|_| {
-        // Best effort: a leftover is never loaded, since its name is no key.
-        let _ = std::fs::remove_file(&temporary);
-    })
+    written
+        .and_then(|()| std::fs::rename(&temporary, file))
+        .inspect_err(|_| {
+            // Best effort: a leftover is never loaded, since its name is no key.
+            let _ = std::fs::remove_file(&temporary);
+        })
 }
 
 fn default_folder() -> Option<PathBuf> {
-    let set = |name| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let set = |name| {
+        std::env::var_os(name)
+            .filter(|value| !value.is_empty())
+            .map(PathBuf::from)
+    };
     set("DATIVO_CACHE_DIR")
         .or_else(|| set("XDG_CACHE_HOME").map(|folder| folder.join("dativo-wasm")))
         .or_else(|| set("HOME").map(|home| home.join(".cache/dativo-wasm")))
@@ -138,8 +150,7 @@ fn prepare(folder: &Path) -> Result<(), String> {
 }
 
 fn is_ours(file: &Path) -> bool {
-    std::fs::symlink_metadata(file)
-        .is_ok_and(|found| found.is_file() && closed_to_others(&found))
+    std::fs::symlink_metadata(file).is_ok_and(|found| found.is_file() && closed_to_others(&found))
 }
 
 fn closed_to_others(found: &std::fs::Metadata) -> bool {
@@ -167,7 +178,12 @@ mod tests {
         let engine = super::super::engine::start().unwrap();
         let cache = Cache::open(Some(folder.path()));
         cache.load(&engine, EMPTY, "digest").unwrap();
-        let file = std::fs::read_dir(folder.path()).unwrap().next().unwrap().unwrap().path();
+        let file = std::fs::read_dir(folder.path())
+            .unwrap()
+            .next()
+            .unwrap()
+            .unwrap()
+            .path();
         assert!(is_ours(&file));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o666)).unwrap();
         assert!(!is_ours(&file));
@@ -180,7 +196,10 @@ mod tests {
     #[test]
     fn refuses_bytes_that_are_no_component() {
         let engine = super::super::engine::start().unwrap();
-        let error = Cache { folder: None }.load(&engine, b"hello", "x").err().unwrap();
+        let error = Cache { folder: None }
+            .load(&engine, b"hello", "x")
+            .err()
+            .unwrap();
         assert_eq!(error.kind(), Kind::ComponentInvalid);
     }
 }

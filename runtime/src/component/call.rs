@@ -83,7 +83,9 @@ pub fn outcome<T>(
                 return Err(not_arrow(who, function, invalid));
             }
             let refused = budget.refused().map(str::to_owned);
-            Err(returned_error(who, function, error, refused, |text| secrets.mask(text)))
+            Err(returned_error(who, function, error, refused, |text| {
+                secrets.mask(text)
+            }))
         }
         Answer::Returned(Err(trap)) => Err(trapped(store, who, function, &trap)),
         Answer::TimedOut(limit) => Err(Error::new(
@@ -100,10 +102,13 @@ pub fn outcome<T>(
 
 /// The guest failed on bytes that it handed over as Arrow and that are not.
 fn not_arrow(who: &str, function: &str, invalid: &Error) -> Error {
-    Error::new(Kind::DataInvalid, format!("{who} handed over a batch that is not valid Arrow IPC"))
-        .with("call", function)
-        .caused_by(invalid)
-        .hint("this is a defect of the component; its author needs this message")
+    Error::new(
+        Kind::DataInvalid,
+        format!("{who} handed over a batch that is not valid Arrow IPC"),
+    )
+    .with("call", function)
+    .caused_by(invalid)
+    .hint("this is a defect of the component; its author needs this message")
 }
 
 fn returned_error(
@@ -142,10 +147,19 @@ fn returned_error(
 fn one_line(text: &str) -> String {
     let mut line: String = text
         .chars()
-        .map(|character| if character.is_control() { ' ' } else { character })
+        .map(|character| {
+            if character.is_control() {
+                ' '
+            } else {
+                character
+            }
+        })
         .collect();
     if line.len() > MAX_MESSAGE_BYTES {
-        let cut = (0..=MAX_MESSAGE_BYTES).rev().find(|&at| line.is_char_boundary(at)).unwrap_or(0);
+        let cut = (0..=MAX_MESSAGE_BYTES)
+            .rev()
+            .find(|&at| line.is_char_boundary(at))
+            .unwrap_or(0);
         line.truncate(cut);
         line.push('…');
     }
@@ -170,16 +184,20 @@ pub fn trapped(store: &Store<State>, who: &str, function: &str, trap: &wasmtime:
             format!("{who} used more CPU time in `{function}` than one call may"),
         )
         .hint("raise `limits: { cpu_per_call: ... }` if the work needs it"),
-        Some(Trap::StackOverflow) => {
-            Error::new(Kind::LimitExceeded, format!("{who} overflowed its stack in `{function}`"))
-                .caused_by(tail)
-        }
+        Some(Trap::StackOverflow) => Error::new(
+            Kind::LimitExceeded,
+            format!("{who} overflowed its stack in `{function}`"),
+        )
+        .caused_by(tail),
         Some(reason) => Error::new(Kind::GuestTrapped, format!("{who} trapped in `{function}`"))
             .caused_by(tail)
             .caused_by(reason),
-        None => Error::new(Kind::GuestTrapped, format!("{who} broke the contract in `{function}`"))
-            .caused_by(tail)
-            .caused_by(one_line(&trap.root_cause().to_string())),
+        None => Error::new(
+            Kind::GuestTrapped,
+            format!("{who} broke the contract in `{function}`"),
+        )
+        .caused_by(tail)
+        .caused_by(one_line(&trap.root_cause().to_string())),
     }
 }
 

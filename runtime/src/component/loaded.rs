@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
-use wasmtime::component::{Component, InstancePre, Linker};
 use wasmtime::Store;
+use wasmtime::component::{Component, InstancePre, Linker};
 
 use super::bindings::{reader, writer};
 use super::call::{Answer, Stop, outcome, trapped};
@@ -23,8 +23,14 @@ const PACKAGE: &str = "dativo:connector/";
 const MAX_COMPONENT_BYTES: u64 = 256 << 20;
 
 /// The WASI 0.2 packages that are linked, with nothing behind them.
-const WASI: [&str; 6] =
-    ["wasi:cli/", "wasi:clocks/", "wasi:filesystem/", "wasi:io/", "wasi:random/", "wasi:sockets/"];
+const WASI: [&str; 6] = [
+    "wasi:cli/",
+    "wasi:clocks/",
+    "wasi:filesystem/",
+    "wasi:io/",
+    "wasi:random/",
+    "wasi:sockets/",
+];
 
 /// A component, compiled and checked.
 #[derive(Clone)]
@@ -57,8 +63,11 @@ impl Components {
     /// Reads and loads a `.wasm` file.
     pub async fn load_file(&self, name: &str, path: &std::path::Path) -> Result<Loaded> {
         let unreadable = |error: std::io::Error| {
-            Error::new(Kind::ComponentInvalid, format!("cannot read `{}`", path.display()))
-                .caused_by(error)
+            Error::new(
+                Kind::ComponentInvalid,
+                format!("cannot read `{}`", path.display()),
+            )
+            .caused_by(error)
         };
         let size = tokio::fs::metadata(path).await.map_err(unreadable)?.len();
         if size > MAX_COMPONENT_BYTES {
@@ -75,9 +84,22 @@ impl Components {
     pub async fn load(&self, name: &str, origin: String, bytes: &[u8]) -> Result<Loaded> {
         let digest = hex(&Sha256::digest(bytes));
         let invalid = |error: Error| error.with("component", &origin);
-        let component = self.cache.load(&self.engine, bytes, &digest).map_err(invalid)?;
-        let imports = names(component.component_type().imports(&self.engine).map(|(name, _)| name));
-        let exports = names(component.component_type().exports(&self.engine).map(|(name, _)| name));
+        let component = self
+            .cache
+            .load(&self.engine, bytes, &digest)
+            .map_err(invalid)?;
+        let imports = names(
+            component
+                .component_type()
+                .imports(&self.engine)
+                .map(|(name, _)| name),
+        );
+        let exports = names(
+            component
+                .component_type()
+                .exports(&self.engine)
+                .map(|(name, _)| name),
+        );
         let role = role(&exports).map_err(invalid)?;
         let capabilities = required(&imports).map_err(invalid)?;
         let mut loaded = Loaded {
@@ -113,10 +135,15 @@ impl Loaded {
             .and_then(|()| capabilities::link(&mut linker, &sandbox.granted))
             .map_err(|error| Error::internal("linking failed").caused_by(format!("{error:#}")))?;
         let linked = linker.instantiate_pre(&self.component).map_err(|error| {
-            Error::new(Kind::ComponentInvalid, format!("{} cannot be linked", self.who()))
-                .with("component", &self.origin)
-                .caused_by(format!("{error:#}"))
-                .hint(format!("build it against `dativo:connector@{CONTRACT}` (folder `wit/`)"))
+            Error::new(
+                Kind::ComponentInvalid,
+                format!("{} cannot be linked", self.who()),
+            )
+            .with("component", &self.origin)
+            .caused_by(format!("{error:#}"))
+            .hint(format!(
+                "build it against `dativo:connector@{CONTRACT}` (folder `wit/`)"
+            ))
         })?;
         let state = State::new(Arc::new(sandbox.scope), sandbox.granted, &sandbox.limits)?;
         let mut store = Store::new(engine, state);
@@ -193,7 +220,9 @@ fn names<'a>(items: impl Iterator<Item = &'a str>) -> Vec<String> {
 fn role(exports: &[String]) -> Result<Role> {
     let exported = |role: Role| {
         let prefix = format!("{PACKAGE}{}@", role.name());
-        exports.iter().find_map(move |name| name.strip_prefix(&prefix).map(str::to_owned))
+        exports
+            .iter()
+            .find_map(move |name| name.strip_prefix(&prefix).map(str::to_owned))
     };
     let (role, version) = match (exported(Role::Reader), exported(Role::Writer)) {
         (Some(version), None) => (Role::Reader, version),
@@ -210,7 +239,9 @@ fn role(exports: &[String]) -> Result<Role> {
                 Kind::ComponentInvalid,
                 "the component exports neither `reader` nor `writer`",
             )
-            .hint(format!("export `{PACKAGE}reader@{CONTRACT}` or `{PACKAGE}writer@{CONTRACT}`")));
+            .hint(format!(
+                "export `{PACKAGE}reader@{CONTRACT}` or `{PACKAGE}writer@{CONTRACT}`"
+            )));
         }
     };
     if version != CONTRACT {
@@ -218,7 +249,9 @@ fn role(exports: &[String]) -> Result<Role> {
             Kind::ComponentInvalid,
             format!("the component is made for contract {version}; this runtime has {CONTRACT}"),
         )
-        .hint(format!("rebuild it with the `wit/` folder of contract {CONTRACT}")));
+        .hint(format!(
+            "rebuild it with the `wit/` folder of contract {CONTRACT}"
+        )));
     }
     Ok(role)
 }
@@ -228,7 +261,9 @@ fn required(imports: &[String]) -> Result<Vec<String>> {
     let mut capabilities = Vec::new();
     let mut unknown = Vec::new();
     for import in imports {
-        let name = import.strip_prefix(PACKAGE).and_then(|name| name.split_once('@'));
+        let name = import
+            .strip_prefix(PACKAGE)
+            .and_then(|name| name.split_once('@'));
         match name {
             Some((name, CONTRACT)) if capabilities::exists(name) => {
                 if capabilities::is_listed(name) {
@@ -244,7 +279,10 @@ fn required(imports: &[String]) -> Result<Vec<String>> {
     }
     Err(Error::new(
         Kind::ComponentInvalid,
-        format!("the component imports {}, which this runtime does not have", unknown.join(", ")),
+        format!(
+            "the component imports {}, which this runtime does not have",
+            unknown.join(", ")
+        ),
     )
     .hint(format!(
         "a component may import `dativo:connector@{CONTRACT}` and WASI 0.2 without HTTP; \
@@ -264,16 +302,23 @@ mod tests {
     fn refuses_what_is_no_connector_of_this_contract() {
         let refused = |exports: &[&str]| role(&list(exports)).err().map(|e| e.message().to_owned());
         assert!(refused(&[]).unwrap().contains("neither"));
-        assert!(refused(&["wasi:cli/run@0.2.0"]).unwrap().contains("neither"));
+        assert!(
+            refused(&["wasi:cli/run@0.2.0"])
+                .unwrap()
+                .contains("neither")
+        );
         assert!(
             refused(&["dativo:connector/reader@9.0.0"])
                 .unwrap()
                 .contains("made for contract 9.0.0")
         );
         assert!(
-            refused(&["dativo:connector/reader@0.1.0", "dativo:connector/writer@0.1.0"])
-                .unwrap()
-                .contains("both")
+            refused(&[
+                "dativo:connector/reader@0.1.0",
+                "dativo:connector/writer@0.1.0"
+            ])
+            .unwrap()
+            .contains("both")
         );
         assert_eq!(refused(&["dativo:connector/reader@0.1.0", "init"]), None);
     }

@@ -34,7 +34,10 @@ pub struct Components {
 impl Components {
     /// Starts the engine. Compiled code is kept in `cache_folder`, or in the user's cache folder.
     pub fn start(cache_folder: Option<&Path>) -> Result<Self> {
-        Ok(Self { engine: engine::start()?, cache: cache::Cache::open(cache_folder) })
+        Ok(Self {
+            engine: engine::start()?,
+            cache: cache::Cache::open(cache_folder),
+        })
     }
 }
 

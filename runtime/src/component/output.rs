@@ -30,7 +30,12 @@ struct Inner {
 impl GuestLog {
     /// A log that takes `max_bytes` and counts what comes after.
     pub fn new(scope: Arc<Scope>, max_bytes: u64) -> Self {
-        Self(Arc::new(Mutex::new(Inner { scope, left: max_bytes, dropped: 0, tail: Vec::new() })))
+        Self(Arc::new(Mutex::new(Inner {
+            scope,
+            left: max_bytes,
+            dropped: 0,
+            tail: Vec::new(),
+        })))
     }
 
     /// One line at `level`.
@@ -57,7 +62,9 @@ impl Inner {
             self.left = 0;
             if self.dropped == 0 {
                 tracing::warn!(
-                    run_id = self.scope.run_id, tenant = self.scope.tenant, instance = self.scope.instance,
+                    run_id = self.scope.run_id,
+                    tenant = self.scope.tenant,
+                    instance = self.scope.instance,
                     "further output of this instance is dropped: `limits.log` is reached"
                 );
             }
@@ -65,7 +72,13 @@ impl Inner {
             return;
         }
         self.left -= length;
-        let text: String = self.scope.secrets.mask(text).chars().flat_map(escaped).collect();
+        let text: String = self
+            .scope
+            .secrets
+            .mask(text)
+            .chars()
+            .flat_map(escaped)
+            .collect();
         macro_rules! emit {
             ($level:ident) => {
                 tracing::$level!(
@@ -112,7 +125,11 @@ impl IsTerminal for Stdio {
 
 impl StdoutStream for Stdio {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Lines { log: self.log.clone(), is_stderr: self.is_stderr, open: Vec::new() })
+        Box::new(Lines {
+            log: self.log.clone(),
+            is_stderr: self.is_stderr,
+            open: Vec::new(),
+        })
     }
 }
 

@@ -28,7 +28,9 @@ pub struct Batches(ResourceAny);
 /// Runs one call of the guest: start the clock, wait within the limits, translate the end.
 macro_rules! call {
     ($self:ident, $function:literal, |$store:ident, $reader:ident| $call:expr) => {{
-        let Some($reader) = $self.reader else { return Err(gone(&$self.who, $function)) };
+        let Some($reader) = $self.reader else {
+            return Err(gone(&$self.who, $function));
+        };
         $self.store.data_mut().start_call();
         let answer = {
             let $store = &mut $self.store;
@@ -63,10 +65,21 @@ impl ReaderInstance {
             Err(error) => return Err(trapped(&store, &who, "start", &error)),
         };
         let guest = exports.dativo_connector_reader().reader();
-        let answer =
-            within(timeout, stop.clone(), guest.call_open(&mut store, config, state)).await;
+        let answer = within(
+            timeout,
+            stop.clone(),
+            guest.call_open(&mut store, config, state),
+        )
+        .await;
         let reader = outcome(&mut store, &who, "reader.open", answer)?;
-        Ok(Self { store, exports, reader: Some(reader), who, timeout, stop })
+        Ok(Self {
+            store,
+            exports,
+            reader: Some(reader),
+            who,
+            timeout,
+            stop,
+        })
     }
 
     pub async fn schema(&mut self) -> Result<SchemaRef> {
@@ -75,7 +88,10 @@ impl ReaderInstance {
             .dativo_connector_reader()
             .reader()
             .call_schema(store, reader))?;
-        self.store.data_mut().take_schema(handle).map_err(|trap| self.broken("reader.schema", &trap))
+        self.store
+            .data_mut()
+            .take_schema(handle)
+            .map_err(|trap| self.broken("reader.schema", &trap))
     }
 
     pub async fn splits(&mut self, max: u32) -> Result<Vec<String>> {
@@ -101,9 +117,13 @@ impl ReaderInstance {
             .dativo_connector_reader()
             .batches()
             .call_next(store, batches.0, max_rows))?;
-        let Some(handle) = handle else { return Ok(None) };
+        let Some(handle) = handle else {
+            return Ok(None);
+        };
         let batch = self.store.data_mut().take_batch(handle);
-        batch.map(Some).map_err(|trap| self.broken("batches.next", &trap))
+        batch
+            .map(Some)
+            .map_err(|trap| self.broken("batches.next", &trap))
     }
 
     /// Share of the piece that was read, from 0 to 1.
@@ -141,4 +161,3 @@ impl ReaderInstance {
 pub(super) fn gone(who: &str, function: &str) -> Error {
     Error::internal(format!("`{function}` of {who} was called after it failed"))
 }
-

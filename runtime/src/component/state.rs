@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime::component::{Resource, ResourceTable};
+use wasmtime::{ResourceLimiter, UpdateDeadline};
 use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
+use super::Scope;
 use super::bindings::imports::types::{Error as WitError, ErrorKind};
 use super::engine::TICK;
 use super::output::{GuestLog, Stdio};
-use super::Scope;
 use crate::capabilities::Granted;
 use crate::error::{Error, Kind, Result};
 use crate::job::Limits;
@@ -45,17 +45,27 @@ impl State {
     pub fn new(scope: Arc<Scope>, granted: Granted, limits: &Limits) -> Result<Self> {
         let log = GuestLog::new(scope.clone(), limits.log_bytes);
         let mut wasi = WasiCtx::builder();
-        wasi.stdout(Stdio { log: log.clone(), is_stderr: false })
-            .stderr(Stdio { log: log.clone(), is_stderr: true })
-            .allow_tcp(false)
-            .allow_udp(false);
+        wasi.stdout(Stdio {
+            log: log.clone(),
+            is_stderr: false,
+        })
+        .stderr(Stdio {
+            log: log.clone(),
+            is_stderr: true,
+        })
+        .allow_tcp(false)
+        .allow_udp(false);
         for folder in &granted.files {
             let name = folder.to_string_lossy();
-            wasi.preopened_dir(folder, name.as_ref(), FsPerms::ReadOnly).map_err(|error| {
-                Error::new(Kind::JobInvalid, format!("cannot open the granted folder `{name}`"))
+            wasi.preopened_dir(folder, name.as_ref(), FsPerms::ReadOnly)
+                .map_err(|error| {
+                    Error::new(
+                        Kind::JobInvalid,
+                        format!("cannot open the granted folder `{name}`"),
+                    )
                     .caused_by(format!("{error:#}"))
                     .hint("create the folder, or correct `grants: { files: [...] }`")
-            })?;
+                })?;
         }
         let mut table = ResourceTable::new();
         table.set_max_capacity(MAX_HANDLES);
@@ -66,7 +76,10 @@ impl State {
             log,
             scope,
             granted,
-            cpu: CpuClock { left: 0, max_ticks: ticks(limits.cpu_per_call) },
+            cpu: CpuClock {
+                left: 0,
+                max_ticks: ticks(limits.cpu_per_call),
+            },
         })
     }
 
@@ -91,12 +104,20 @@ impl State {
     }
 
     /// Puts `value` behind a handle, if its `bytes` of host memory are within the limit.
-    pub fn hold<T: Send + 'static>(&mut self, value: T, bytes: u64) -> Result<Resource<T>, WitError> {
+    pub fn hold<T: Send + 'static>(
+        &mut self,
+        value: T,
+        bytes: u64,
+    ) -> Result<Resource<T>, WitError> {
         self.budget.take(bytes + HANDLE_BYTES)?;
         self.table.push(value).map_err(|_| {
             self.budget.give(bytes + HANDLE_BYTES);
-            self.budget.refuse(format!("held more than {MAX_HANDLES} handles"));
-            wit_error(ErrorKind::LimitExceeded, format!("more than {MAX_HANDLES} handles are held"))
+            self.budget
+                .refuse(format!("held more than {MAX_HANDLES} handles"));
+            wit_error(
+                ErrorKind::LimitExceeded,
+                format!("more than {MAX_HANDLES} handles are held"),
+            )
         })
     }
 
@@ -124,7 +145,10 @@ impl State {
 
 impl WasiView for State {
     fn ctx(&mut self) -> WasiCtxView<'_> {
-        WasiCtxView { ctx: &mut self.wasi, table: &mut self.table }
+        WasiCtxView {
+            ctx: &mut self.wasi,
+            table: &mut self.table,
+        }
     }
 }
 
@@ -136,7 +160,9 @@ struct CpuClock {
 }
 
 fn ticks(limit: std::time::Duration) -> u64 {
-    u64::try_from(limit.as_millis() / TICK.as_millis()).unwrap_or(u64::MAX).max(1)
+    u64::try_from(limit.as_millis() / TICK.as_millis())
+        .unwrap_or(u64::MAX)
+        .max(1)
 }
 
 /// Memory of one instance: its linear memories, its tables, and what its handles hold in the host.
@@ -149,7 +175,12 @@ pub struct Budget {
 
 impl Budget {
     fn new(limit: u64) -> Self {
-        Self { limit, used: 0, refused: None, invalid: None }
+        Self {
+            limit,
+            used: 0,
+            refused: None,
+            invalid: None,
+        }
     }
 
     /// Counts `bytes` of host memory, or refuses with the numbers.
@@ -157,7 +188,10 @@ impl Budget {
         if self.try_take(bytes) {
             return Ok(());
         }
-        Err(wit_error(ErrorKind::LimitExceeded, self.refused.clone().unwrap_or_default()))
+        Err(wit_error(
+            ErrorKind::LimitExceeded,
+            self.refused.clone().unwrap_or_default(),
+        ))
     }
 
     pub fn give(&mut self, bytes: u64) {
@@ -186,7 +220,9 @@ impl Budget {
         let wanted = self.used.saturating_add(bytes);
         if wanted > self.limit {
             let (wanted, limit) = (mib(wanted), mib(self.limit));
-            self.refuse(format!("asked for {wanted} of memory; the limit is {limit}"));
+            self.refuse(format!(
+                "asked for {wanted} of memory; the limit is {limit}"
+            ));
             return false;
         }
         self.used = wanted;
@@ -216,7 +252,9 @@ impl ResourceLimiter for State {
         _: Option<usize>,
     ) -> wasmtime::Result<bool> {
         let elements = desired.saturating_sub(current) as u64;
-        Ok(self.budget.try_take(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
+        Ok(self
+            .budget
+            .try_take(elements.saturating_mul(TABLE_ELEMENT_BYTES)))
     }
 
     fn instances(&self) -> usize {
@@ -234,7 +272,12 @@ impl ResourceLimiter for State {
 
 /// An error for the guest.
 pub fn wit_error(kind: ErrorKind, message: impl Into<String>) -> WitError {
-    WitError { kind, message: message.into(), hint: None, retry_after_ms: None }
+    WitError {
+        kind,
+        message: message.into(),
+        hint: None,
+        retry_after_ms: None,
+    }
 }
 
 #[cfg(test)]
@@ -246,7 +289,10 @@ mod tests {
         let mut budget = Budget::new(100 << 20);
         assert!(budget.try_take(60 << 20));
         assert!(budget.take(60 << 20).is_err());
-        assert_eq!(budget.refused(), Some("asked for 120 MiB of memory; the limit is 100 MiB"));
+        assert_eq!(
+            budget.refused(),
+            Some("asked for 120 MiB of memory; the limit is 100 MiB")
+        );
         budget.give(60 << 20);
         assert!(budget.take(60 << 20).is_ok());
     }

@@ -88,9 +88,15 @@ impl WriterInstance {
                 .await
         };
         match exports.await {
-            Ok(exports) => {
-                Ok(Self { store, exports, writer: None, failed: false, who, timeout, stop })
-            }
+            Ok(exports) => Ok(Self {
+                store,
+                exports,
+                writer: None,
+                failed: false,
+                who,
+                timeout,
+                stop,
+            }),
             Err(error) => Err(trapped(&store, &who, "start", &error)),
         }
     }
@@ -104,7 +110,10 @@ impl WriterInstance {
         split: u32,
     ) -> Result<()> {
         let schema = self.store.data_mut().hold_schema(schema).map_err(|error| {
-            Error::new(Kind::LimitExceeded, format!("{} {}", self.who, error.message))
+            Error::new(
+                Kind::LimitExceeded,
+                format!("{} {}", self.who, error.message),
+            )
         })?;
         let run = wit_run(run);
         let borrowed = wasmtime::component::Resource::new_borrow(schema.rep());
@@ -126,9 +135,12 @@ impl WriterInstance {
         let writer = self.opened("writer.write")?;
         self.store.data_mut().start_call();
         let handle = self.store.data_mut().hold_batch(batch).map_err(|error| {
-            Error::new(Kind::LimitExceeded, format!("{} cannot take a batch", self.who))
-                .caused_by(error.message)
-                .hint("raise `limits: { memory: ... }`, or lower `limits: { batch_rows: ... }`")
+            Error::new(
+                Kind::LimitExceeded,
+                format!("{} cannot take a batch", self.who),
+            )
+            .caused_by(error.message)
+            .hint("raise `limits: { memory: ... }`, or lower `limits: { batch_rows: ... }`")
         })?;
         call!(self, "writer.write", |store| self
             .exports
@@ -179,9 +191,15 @@ impl WriterInstance {
             .exports
             .dativo_connector_writer()
             .call_last_commit(store, config, tenant, job))?;
-        let Some(record) = record else { return Ok(None) };
+        let Some(record) = record else {
+            return Ok(None);
+        };
         let receipt = self.receipt(record.receipt)?;
-        Ok(Some(CommitRecord { run: record.run, state: record.state, receipt }))
+        Ok(Some(CommitRecord {
+            run: record.run,
+            state: record.state,
+            receipt,
+        }))
     }
 
     fn opened(&self, function: &str) -> Result<ResourceAny> {
@@ -189,7 +207,12 @@ impl WriterInstance {
     }
 
     fn receipt(&mut self, receipt: wit::Receipt) -> Result<Receipt> {
-        let details = match receipt.details.as_deref().map(serde_json::from_str).transpose() {
+        let details = match receipt
+            .details
+            .as_deref()
+            .map(serde_json::from_str)
+            .transpose()
+        {
             Ok(details) => details,
             Err(error) => {
                 self.failed = true;
@@ -206,7 +229,10 @@ impl WriterInstance {
             bytes: output.bytes,
             checksum: output.checksum,
         });
-        Ok(Receipt { outputs: outputs.collect(), details })
+        Ok(Receipt {
+            outputs: outputs.collect(),
+            details,
+        })
     }
 }
 

@@ -10,6 +10,8 @@
 mod frames;
 mod quiet;
 mod sound;
+#[cfg(test)]
+mod tests;
 
 use arrow::array::RecordBatch;
 use arrow::buffer::Buffer;

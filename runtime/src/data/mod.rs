@@ -76,7 +76,11 @@ pub fn batch_bytes(batch: &Batch) -> u64 {
 
 /// What a schema takes in the host, roughly: fields are small and their names and metadata are not.
 fn schema_bytes(schema: &SchemaRef) -> u64 {
-    schema.fields().iter().map(|field| field.size() as u64).sum()
+    schema
+        .fields()
+        .iter()
+        .map(|field| field.size() as u64)
+        .sum()
 }
 
 /// An error of decoding, as the guest sees it.
@@ -126,9 +130,13 @@ impl wit::HostRecordBatch for State {
         Ok(ipc::encode_batch(&self.get(&batch)?.0)?)
     }
 
-    async fn schema(&mut self, batch: Resource<HostBatch>) -> wasmtime::Result<Resource<HostSchema>> {
+    async fn schema(
+        &mut self,
+        batch: Resource<HostBatch>,
+    ) -> wasmtime::Result<Resource<HostSchema>> {
         let schema = self.get(&batch)?.0.schema();
-        self.hold_schema(schema).map_err(|error| wasmtime::Error::msg(error.message))
+        self.hold_schema(schema)
+            .map_err(|error| wasmtime::Error::msg(error.message))
     }
 
     async fn rows(&mut self, batch: Resource<HostBatch>) -> wasmtime::Result<u64> {
@@ -150,7 +158,10 @@ impl wit::HostRecordBatch for State {
             Err(error) => return Ok(Err(refused(&error))),
         };
         let held = parts.into_iter().map(|(path, batch)| {
-            Ok(wit::Partition { path, batch: self.hold_batch(batch)? })
+            Ok(wit::Partition {
+                path,
+                batch: self.hold_batch(batch)?,
+            })
         });
         Ok(held.collect())
     }
@@ -173,7 +184,10 @@ impl wit::HostBlob for State {
     ) -> wasmtime::Result<Vec<u8>> {
         let bytes = &self.get(&blob)?.0;
         let start = offset.min(bytes.len() as u64);
-        let end = start + u64::from(length).min(MAX_READ_BYTES).min(bytes.len() as u64 - start);
+        let end = start
+            + u64::from(length)
+                .min(MAX_READ_BYTES)
+                .min(bytes.len() as u64 - start);
         // Both are within the length of a buffer in memory.
         Ok(bytes[start as usize..end as usize].to_vec())
     }
@@ -187,12 +201,20 @@ impl wit::HostBlob for State {
         if bytes.len() as u64 > MAX_READ_BYTES {
             return Ok(Err(wit_error(
                 ErrorKind::LimitExceeded,
-                format!("a blob of {} bytes is too long for `text`; read it in parts", bytes.len()),
+                format!(
+                    "a blob of {} bytes is too long for `text`; read it in parts",
+                    bytes.len()
+                ),
             )));
         }
-        Ok(std::str::from_utf8(bytes).map(str::to_owned).map_err(|error| {
-            wit_error(ErrorKind::InvalidData, format!("the bytes are not UTF-8: {error}"))
-        }))
+        Ok(std::str::from_utf8(bytes)
+            .map(str::to_owned)
+            .map_err(|error| {
+                wit_error(
+                    ErrorKind::InvalidData,
+                    format!("the bytes are not UTF-8: {error}"),
+                )
+            }))
     }
 
     async fn drop(&mut self, blob: Resource<HostBlob>) -> wasmtime::Result<()> {

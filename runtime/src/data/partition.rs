@@ -264,3 +264,201 @@ fn escape(text: &str, into: &mut String) {
 fn unexpected(error: impl std::fmt::Display) -> Error {
     Error::internal("a batch could not be split").caused_by(error)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::*;
+    use arrow::datatypes::{Field, Int32Type};
+
+    use super::*;
+
+    fn batch(columns: Vec<(&str, ArrayRef)>) -> RecordBatch {
+        RecordBatch::try_from_iter_with_nullable(
+            columns.into_iter().map(|(name, c)| (name, c, true)),
+        )
+        .unwrap()
+    }
+
+    fn numbered(rows: usize) -> ArrayRef {
+        Arc::new(Int64Array::from_iter_values(0..rows as i64))
+    }
+
+    fn split(batch: &RecordBatch, columns: &[&str]) -> Result<Vec<(String, RecordBatch)>> {
+        let columns: Vec<String> = columns.iter().map(|c| (*c).to_owned()).collect();
+        partition(batch, &columns)
+    }
+
+    #[track_caller]
+    fn refuses(columns: &[&str], kind: Kind, reason: &str) {
+        let sample = batch(vec![
+            ("a", Arc::new(Int32Array::from(vec![1]))),
+            ("float", Arc::new(Float64Array::from(vec![1.0]))),
+            ("bytes", Arc::new(BinaryArray::from(vec![b"x".as_slice()]))),
+            (
+                "list",
+                Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>([Some(
+                    vec![Some(1)],
+                )])),
+            ),
+        ]);
+        let error = split(&sample, columns).unwrap_err();
+        assert_eq!(error.kind(), kind);
+        assert!(error.to_string().contains(reason), "{error}");
+    }
+
+    #[test]
+    fn refuses_columns_that_make_no_folder_names() {
+        refuses(&["b"], Kind::JobInvalid, "`b` is not a column");
+        refuses(&["a", "a"], Kind::JobInvalid, "named twice");
+        refuses(&["float"], Kind::JobInvalid, "Float64");
+        refuses(&["bytes"], Kind::JobInvalid, "Binary");
+        refuses(&["list"], Kind::JobInvalid, "List");
+        let twice = RecordBatch::try_new(
+            Arc::new(Schema::new(vec![
+                Field::new("a", DataType::Int64, false),
+                Field::new("a", DataType::Int64, false),
+            ])),
+            vec![numbered(1), numbered(1)],
+        );
+        assert_eq!(
+            split(&twice.unwrap(), &["a"]).unwrap_err().kind(),
+            Kind::JobInvalid
+        );
+        let error = split(&batch(vec![("a", numbered(1))]), &["a"]).unwrap_err();
+        assert!(
+            error.to_string().contains("no data would be left"),
+            "{error}"
+        );
+    }
+
+    #[test]
+    fn refuses_more_groups_than_a_writer_can_hold() {
+        let most = batch(vec![
+            ("k", numbered(MAX_PARTITIONS)),
+            ("v", numbered(MAX_PARTITIONS)),
+        ]);
+        assert_eq!(split(&most, &["k"]).unwrap().len(), MAX_PARTITIONS);
+        let more = batch(vec![
+            ("k", numbered(MAX_PARTITIONS + 1)),
+            ("v", numbered(MAX_PARTITIONS + 1)),
+        ]);
+        assert_eq!(
+            split(&more, &["k"]).unwrap_err().kind(),
+            Kind::LimitExceeded
+        );
+    }
+
+    #[test]
+    fn refuses_a_date_beyond_the_calendar() {
+        let dates: ArrayRef = Arc::new(Date32Array::from(vec![i32::MAX]));
+        let error = split(&batch(vec![("k", dates), ("v", numbered(1))]), &["k"]).unwrap_err();
+        assert_eq!(error.kind(), Kind::DataInvalid);
+    }
+
+    #[test]
+    fn splits_rows_in_order_of_first_appearance_without_the_columns() {
+        let city: ArrayRef = Arc::new(StringArray::from(vec!["b", "a", "b", "a", "b"]));
+        let year: ArrayRef = Arc::new(Int32Array::from(vec![2024, 2024, 2024, 2023, 2024]));
+        let sample = batch(vec![("city", city), ("n", numbered(5)), ("year", year)]);
+        let split = split(&sample, &["year", "city"]).unwrap();
+        let found: Vec<(&str, Vec<i64>)> = split
+            .iter()
+            .map(|(path, rows)| {
+                assert_eq!(rows.num_columns(), 1);
+                (
+                    path.as_str(),
+                    rows.column(0)
+                        .as_primitive::<types::Int64Type>()
+                        .values()
+                        .to_vec(),
+                )
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ("year=2024/city=b", vec![0, 2, 4]),
+                ("year=2024/city=a", vec![1]),
+                ("year=2023/city=a", vec![3]),
+            ]
+        );
+    }
+
+    #[test]
+    fn a_batch_of_one_group_is_not_copied() {
+        let values = numbered(1000);
+        let sample = batch(vec![
+            ("k", Arc::new(Int8Array::from(vec![7; 1000]))),
+            ("v", values.clone()),
+        ]);
+        let split = split(&sample, &["k"]).unwrap();
+        assert_eq!(split.len(), 1);
+        assert!(split[0].1.column(0).to_data().ptr_eq(&values.to_data()));
+        assert!(
+            super::partition(&sample.slice(0, 0), &["k".to_owned()])
+                .unwrap()
+                .is_empty()
+        );
+    }
+
+    #[track_caller]
+    fn check(column: impl Array + 'static, expected: &[&str]) {
+        let rows = column.len();
+        let split = split(
+            &batch(vec![("k", Arc::new(column)), ("v", numbered(rows))]),
+            &["k"],
+        )
+        .unwrap();
+        let paths: Vec<&str> = split
+            .iter()
+            .map(|(path, _)| path.strip_prefix("k=").unwrap())
+            .collect();
+        assert_eq!(paths, expected);
+    }
+
+    #[test]
+    fn values_are_spelled_so_that_readers_find_them_again() {
+        check(Int8Array::from(vec![Some(-1), None]), &["-1", NULL]);
+        check(UInt64Array::from(vec![u64::MAX]), &["18446744073709551615"]);
+        check(BooleanArray::from(vec![true, false]), &["true", "false"]);
+        check(
+            Date32Array::from(vec![19_723, -1]),
+            &["2024-01-01", "1969-12-31"],
+        );
+        check(Date64Array::from(vec![1_704_067_200_000]), &["2024-01-01"]);
+        check(
+            TimestampMicrosecondArray::from(vec![1_704_067_200_000_000, 1_500_000]),
+            &["2024-01-01%2000%3A00%3A00", "1970-01-01%2000%3A00%3A01.500"],
+        );
+        check(
+            TimestampSecondArray::from(vec![0]).with_timezone("Europe/Berlin"),
+            &["1970-01-01%2000%3A00%3A00Z"],
+        );
+        check(
+            Decimal128Array::from(vec![-1250])
+                .with_precision_and_scale(10, 2)
+                .unwrap(),
+            &["-12.50"],
+        );
+        check(
+            StringArray::from(vec!["New York", "a/b=c%", "Zürich", "..", "a\nb"]),
+            &["New%20York", "a%2Fb%3Dc%25", "Zürich", "..", "a%0Ab"],
+        );
+        check(
+            vec!["x", "y", "x"]
+                .into_iter()
+                .collect::<DictionaryArray<Int32Type>>(),
+            &["x", "y"],
+        );
+    }
+
+    #[test]
+    fn the_empty_string_and_null_share_a_folder_and_no_value_poses_as_null() {
+        check(
+            StringArray::from(vec![Some(""), None, Some("a"), Some(NULL)]),
+            &[NULL, "a", "%5F_HIVE_DEFAULT_PARTITION__"],
+        );
+    }
+}

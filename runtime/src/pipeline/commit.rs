@@ -75,7 +75,10 @@ pub fn decide(
 /// Whether the run is the next commit after the target's last one.
 fn publishable(run: &Unfinished, last: Option<&str>) -> bool {
     last != Some(run.run.as_str())
-        && run.pending.as_ref().is_some_and(|pending| pending.base.as_deref() == last)
+        && run
+            .pending
+            .as_ref()
+            .is_some_and(|pending| pending.base.as_deref() == last)
 }
 
 fn unknown(unfinished: &[Unfinished], error: &Error) -> Error {
@@ -84,7 +87,10 @@ fn unknown(unfinished: &[Unfinished], error: &Error) -> Error {
     };
     Error::new(
         Kind::CommitUnknown,
-        format!("run {} may or may not be visible, and the target does not answer", run.run),
+        format!(
+            "run {} may or may not be visible, and the target does not answer",
+            run.run
+        ),
     )
     .caused_by(error)
     .hint("nothing was read or removed; run the job again when the target answers")
@@ -93,7 +99,12 @@ fn unknown(unfinished: &[Unfinished], error: &Error) -> Error {
 /// Where the next run starts: from the state of the last commit, unless that was reset.
 pub fn start(last: Option<&LastCommit>, reset_pending: bool) -> Start {
     let base = last.map(|last| last.run.clone());
-    Start { base, state: last.filter(|_| !reset_pending).and_then(|last| last.state.clone()) }
+    Start {
+        base,
+        state: last
+            .filter(|_| !reset_pending)
+            .and_then(|last| last.state.clone()),
+    }
 }
 
 /// What a commit that failed, or whose answer was lost, came to.
@@ -124,14 +135,21 @@ pub fn after_failure(run: &str, failure: Error, target: &TargetFact) -> AfterFai
 fn was_answered(failure: &Error) -> bool {
     matches!(
         failure.kind(),
-        Kind::Rejected | Kind::Denied | Kind::JobInvalid | Kind::ContractBroken | Kind::StateConflict
+        Kind::Rejected
+            | Kind::Denied
+            | Kind::JobInvalid
+            | Kind::ContractBroken
+            | Kind::StateConflict
     )
 }
 
 fn lost(run: &str, failure: &Error) -> Error {
-    Error::new(Kind::CommitUnknown, format!("run {run} may or may not be visible"))
-        .caused_by(failure)
-        .hint("run the job again: it asks the target first, and nothing arrives twice")
+    Error::new(
+        Kind::CommitUnknown,
+        format!("run {run} may or may not be visible"),
+    )
+    .caused_by(failure)
+    .hint("run the job again: it asks the target first, and nothing arrives twice")
 }
 
 #[cfg(test)]
@@ -144,7 +162,10 @@ mod tests {
             state: Some(format!("after {name}")),
             base: base.map(str::to_owned),
         });
-        Unfinished { run: name.to_owned(), pending }
+        Unfinished {
+            run: name.to_owned(),
+            pending,
+        }
     }
 
     fn last(name: Option<&str>) -> TargetFact {
@@ -170,29 +191,98 @@ mod tests {
         // (where the crash was, the run as the store knows it, the target's last commit, decision)
         type Row = (&'static str, Unfinished, Option<&'static str>, &'static str);
         let rows: [Row; 12] = [
-            ("before anything was staged", run("b", None), Some("a"), "remove"),
+            (
+                "before anything was staged",
+                run("b", None),
+                Some("a"),
+                "remove",
+            ),
             ("while writing", run("b", None), Some("a"), "remove"),
-            ("after some splits prepared", run("b", None), Some("a"), "remove"),
-            ("after all prepared, before pending", run("b", None), Some("a"), "remove"),
-            ("after pending, before commit", run("b", Some(Some("a"))), Some("a"), "commit again"),
-            ("the same, in the first run of a job", run("b", Some(None)), None, "commit again"),
-            ("inside commit, before its point", run("b", Some(Some("a"))), Some("a"), "commit again"),
-            ("inside commit, after its point", run("b", Some(Some("a"))), Some("b"), "committed"),
-            ("after commit, before it was remembered", run("b", Some(None)), Some("b"), "committed"),
-            ("another host committed meanwhile", run("b", Some(Some("a"))), Some("x"), "remove"),
-            ("the target was emptied meanwhile", run("b", Some(Some("a"))), None, "remove"),
-            ("the target was swapped for a used one", run("b", Some(None)), Some("x"), "remove"),
+            (
+                "after some splits prepared",
+                run("b", None),
+                Some("a"),
+                "remove",
+            ),
+            (
+                "after all prepared, before pending",
+                run("b", None),
+                Some("a"),
+                "remove",
+            ),
+            (
+                "after pending, before commit",
+                run("b", Some(Some("a"))),
+                Some("a"),
+                "commit again",
+            ),
+            (
+                "the same, in the first run of a job",
+                run("b", Some(None)),
+                None,
+                "commit again",
+            ),
+            (
+                "inside commit, before its point",
+                run("b", Some(Some("a"))),
+                Some("a"),
+                "commit again",
+            ),
+            (
+                "inside commit, after its point",
+                run("b", Some(Some("a"))),
+                Some("b"),
+                "committed",
+            ),
+            (
+                "after commit, before it was remembered",
+                run("b", Some(None)),
+                Some("b"),
+                "committed",
+            ),
+            (
+                "another host committed meanwhile",
+                run("b", Some(Some("a"))),
+                Some("x"),
+                "remove",
+            ),
+            (
+                "the target was emptied meanwhile",
+                run("b", Some(Some("a"))),
+                None,
+                "remove",
+            ),
+            (
+                "the target was swapped for a used one",
+                run("b", Some(None)),
+                Some("x"),
+                "remove",
+            ),
         ];
         for (place, unfinished, target, decision) in rows {
-            assert_eq!(check(&[unfinished], &last(target), false), [decision], "{place}");
+            assert_eq!(
+                check(&[unfinished], &last(target), false),
+                [decision],
+                "{place}"
+            );
         }
     }
 
     #[test]
     fn of_several_unfinished_runs_only_the_newest_is_published() {
-        let runs = [run("b", Some(Some("a"))), run("c", None), run("d", Some(Some("a")))];
-        assert_eq!(check(&runs, &last(Some("a")), false), ["remove", "remove", "commit again"]);
-        assert_eq!(check(&runs, &last(Some("b")), false), ["committed", "remove", "remove"]);
+        let runs = [
+            run("b", Some(Some("a"))),
+            run("c", None),
+            run("d", Some(Some("a"))),
+        ];
+        assert_eq!(
+            check(&runs, &last(Some("a")), false),
+            ["remove", "remove", "commit again"]
+        );
+        assert_eq!(
+            check(&runs, &last(Some("b")), false),
+            ["committed", "remove", "remove"]
+        );
     }
 
     #[test]
@@ -213,9 +303,15 @@ mod tests {
 
     #[test]
     fn a_run_starts_from_the_state_of_the_last_commit_unless_it_was_reset() {
-        let a = LastCommit { run: "a".to_owned(), state: Some("after a".to_owned()) };
+        let a = LastCommit {
+            run: "a".to_owned(),
+            state: Some("after a".to_owned()),
+        };
         let check = |last: Option<&LastCommit>, reset, base: Option<&str>, state: Option<&str>| {
-            let expected = Start { base: base.map(str::to_owned), state: state.map(str::to_owned) };
+            let expected = Start {
+                base: base.map(str::to_owned),
+                state: state.map(str::to_owned),
+            };
             assert_eq!(start(last, reset), expected);
         };
         check(None, false, None, None);
@@ -225,14 +321,16 @@ mod tests {
 
     #[test]
     fn a_failed_commit_is_what_the_target_says() {
-        let check = |kind: Kind, target: &TargetFact| {
-            match after_failure("b", Error::new(kind, "failed"), target) {
-                AfterFailure::Committed => "committed",
-                AfterFailure::Failed(_) => "failed",
-                AfterFailure::Unknown(error) => {
-                    assert_eq!(error.kind(), Kind::CommitUnknown);
-                    "unknown"
-                }
+        let check = |kind: Kind, target: &TargetFact| match after_failure(
+            "b",
+            Error::new(kind, "failed"),
+            target,
+        ) {
+            AfterFailure::Committed => "committed",
+            AfterFailure::Failed(_) => "failed",
+            AfterFailure::Unknown(error) => {
+                assert_eq!(error.kind(), Kind::CommitUnknown);
+                "unknown"
             }
         };
         let silent = TargetFact::Unknown(Error::new(Kind::Unavailable, "no answer"));

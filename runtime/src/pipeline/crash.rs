@@ -22,17 +22,25 @@ mod hook {
     pub fn reached(name: &str) {
         let count = {
             let mut seen = SEEN.lock().unwrap_or_else(PoisonError::into_inner);
-            let count = seen.get_or_insert_default().entry(name.to_owned()).or_insert(0);
+            let count = seen
+                .get_or_insert_default()
+                .entry(name.to_owned())
+                .or_insert(0);
             *count += 1;
             *count
         };
         if let Some(file) = std::env::var_os("DATIVO_CRASH_TRACE") {
-            let file = std::fs::OpenOptions::new().create(true).append(true).open(file);
+            let file = std::fs::OpenOptions::new()
+                .create(true)
+                .append(true)
+                .open(file);
             if let Ok(mut file) = file {
                 let _ = writeln!(file, "{name}");
             }
         }
-        let Ok(wanted) = std::env::var("DATIVO_CRASH_AT") else { return };
+        let Ok(wanted) = std::env::var("DATIVO_CRASH_AT") else {
+            return;
+        };
         let (point, at) = match wanted.split_once(':') {
             Some((point, at)) => (point, at.parse().unwrap_or(1)),
             None => (wanted.as_str(), 1),

@@ -26,8 +26,19 @@ impl Guard {
         let (switch, stop) = Stop::switch();
         let switch = Arc::new(switch);
         let reason = Arc::default();
-        let watching = tokio::spawn(watch(lease, deadline, user, switch.clone(), Arc::clone(&reason)));
-        Self { switch, stop, reason, watching }
+        let watching = tokio::spawn(watch(
+            lease,
+            deadline,
+            user,
+            switch.clone(),
+            Arc::clone(&reason),
+        ));
+        Self {
+            switch,
+            stop,
+            reason,
+            watching,
+        }
     }
 
     /// The signal that every call of the run listens to.
@@ -42,7 +53,10 @@ impl Guard {
 
     /// Why the guard ended the run, if it did.
     pub fn reason(&self) -> Option<Error> {
-        self.reason.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.reason
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 

@@ -37,12 +37,20 @@ fn since_process_start() -> Duration {
     let started = || {
         let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
         // The name of the program, in parentheses, may hold spaces; the 20th field after it is the start.
-        let ticks: u64 = stat.rsplit_once(')')?.1.split_whitespace().nth(19)?.parse().ok()?;
+        let ticks: u64 = stat
+            .rsplit_once(')')?
+            .1
+            .split_whitespace()
+            .nth(19)?
+            .parse()
+            .ok()?;
         let uptime: f64 = {
             let uptime = std::fs::read_to_string("/proc/uptime").ok()?;
             uptime.split_whitespace().next()?.parse().ok()?
         };
-        Some(Duration::from_secs_f64((uptime - ticks as f64 / 100.0).max(0.0)))
+        Some(Duration::from_secs_f64(
+            (uptime - ticks as f64 / 100.0).max(0.0),
+        ))
     };
     started().unwrap_or_default()
 }
@@ -62,7 +70,10 @@ impl Metrics {
     /// The counters of one more split.
     pub fn split(&self) -> Arc<SplitMetrics> {
         let split = std::sync::Arc::<SplitMetrics>::default();
-        self.splits.lock().unwrap_or_else(PoisonError::into_inner).push(split.clone());
+        self.splits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push(split.clone());
         split
     }
 
@@ -73,7 +84,10 @@ impl Metrics {
 
     pub fn totals(&self) -> Totals {
         let splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut totals = Totals { splits: splits.len(), ..Totals::default() };
+        let mut totals = Totals {
+            splits: splits.len(),
+            ..Totals::default()
+        };
         for split in splits.iter() {
             totals.rows_read += split.rows_read.load(Relaxed);
             totals.rows_written += split.rows_written.load(Relaxed);
@@ -87,6 +101,9 @@ impl Metrics {
     /// Rows read so far, split by split.
     pub fn rows_by_split(&self) -> Vec<u64> {
         let splits = self.splits.lock().unwrap_or_else(PoisonError::into_inner);
-        splits.iter().map(|split| split.rows_read.load(Relaxed)).collect()
+        splits
+            .iter()
+            .map(|split| split.rows_read.load(Relaxed))
+            .collect()
     }
 }

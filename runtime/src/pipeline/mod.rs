@@ -67,7 +67,10 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
 
 async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Result<()> {
     let run_id = report.run_id.clone();
-    let key = JobKey { tenant: ready.tenant.clone(), job: ready.job.clone() };
+    let key = JobKey {
+        tenant: ready.tenant.clone(),
+        job: ready.job.clone(),
+    };
     let lease = context.store.begin(&key, &run_id)?;
     crash::point("begun");
     let guard = Guard::start(lease, ready.limits.deadline, context.stop.clone());
@@ -110,14 +113,22 @@ async fn transfer(
 
     let run = ready.run(&report.run_id, settled.base);
     let name = format!("reader {}, plan", ready.reader.component.name);
-    let mut planner = ready.open_reader(&run.id, name, settled.state.as_deref(), guard.stop()).await?;
+    let mut planner = ready
+        .open_reader(&run.id, name, settled.state.as_deref(), guard.stop())
+        .await?;
     let schema = planner.schema().await?;
     let splits = splits(&mut planner, context.parallelism, &ready).await?;
     if splits.is_empty() {
         return Ok(Outcome::Empty);
     }
     let state = settled.state;
-    let shared = Arc::new(Shared { ready, run, state, schema, stop: guard.stop() });
+    let shared = Arc::new(Shared {
+        ready,
+        run,
+        state,
+        schema,
+        stop: guard.stop(),
+    });
 
     let pending = match stage(&shared, splits, &mut planner, context, guard).await {
         Ok(pending) => pending,
@@ -135,7 +146,9 @@ async fn transfer(
     crash::point("committed");
     report.set_receipt(&receipt, context.metrics.totals().rows_written);
     report.set_state(pending.state.as_deref());
-    Ok(Outcome::Committed { receipt: report.receipt_json() })
+    Ok(Outcome::Committed {
+        receipt: report.receipt_json(),
+    })
 }
 
 async fn splits(
@@ -185,15 +198,26 @@ async fn stage(
         };
         guard.stop_all();
         // The first failure stops the other splits; that they were stopped is no news.
-        if failure.as_ref().is_none_or(|first| first.kind() == Kind::Cancelled) {
+        if failure
+            .as_ref()
+            .is_none_or(|first| first.kind() == Kind::Cancelled)
+        {
             failure = Some(error);
         }
     }
     if let Some(error) = failure {
         return Err(error);
     }
-    let (ends, prepared) = done.into_iter().flatten().map(|done| (done.end, done.prepared)).unzip();
+    let (ends, prepared) = done
+        .into_iter()
+        .flatten()
+        .map(|done| (done.end, done.prepared))
+        .unzip();
     let ends: Vec<String> = ends;
     let state = planner.state(&ends).await?;
-    Ok(Pending { prepared, state, base: shared.run.base.clone() })
+    Ok(Pending {
+        prepared,
+        state,
+        base: shared.run.base.clone(),
+    })
 }

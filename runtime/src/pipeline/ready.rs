@@ -74,7 +74,12 @@ impl Ready {
 
     /// The identity of one run of this job.
     pub fn run(&self, id: &str, base: Option<String>) -> Run {
-        Run { id: id.to_owned(), job: self.job.clone(), tenant: self.tenant.clone(), base }
+        Run {
+            id: id.to_owned(),
+            job: self.job.clone(),
+            tenant: self.tenant.clone(),
+            base,
+        }
     }
 
     pub async fn open_reader(
@@ -130,7 +135,11 @@ impl Side {
             object_store: object_store.map(Arc::new),
             files: plan.files().map(Into::into).collect(),
         };
-        Ok(Self { component, config: endpoint.config.to_string(), granted })
+        Ok(Self {
+            component,
+            config: endpoint.config.to_string(),
+            granted,
+        })
     }
 }
 

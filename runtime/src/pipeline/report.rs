@@ -119,7 +119,10 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn error_json<S: serde::Serializer>(error: &Option<Error>, to: S) -> Result<S::Ok, S::Error> {
-    error.as_ref().map(crate::report::errors::to_json).serialize(to)
+    error
+        .as_ref()
+        .map(crate::report::errors::to_json)
+        .serialize(to)
 }
 
 /// The most memory that was resident at once since the process started, in bytes; 0 where the system

@@ -73,14 +73,25 @@ pub async fn settle(
     for (id, decision) in commit::decide(&unfinished, &target, is_reset(last.as_ref())?)? {
         crash::point("settling");
         let (outcome, recovered_as) = match decision {
-            Decision::Committed => {
-                (Outcome::Committed { receipt: "{}".to_owned() }, RecoveredAs::AlreadyCommitted)
-            }
+            Decision::Committed => (
+                Outcome::Committed {
+                    receipt: "{}".to_owned(),
+                },
+                RecoveredAs::AlreadyCommitted,
+            ),
             Decision::CommitAgain(pending) => {
                 let run = ready.run(&id, pending.base.clone());
                 commit(ready, &run, &pending).await?;
-                last = Some(LastCommit { run: id.clone(), state: pending.state });
-                (Outcome::Committed { receipt: "{}".to_owned() }, RecoveredAs::Published)
+                last = Some(LastCommit {
+                    run: id.clone(),
+                    state: pending.state,
+                });
+                (
+                    Outcome::Committed {
+                        receipt: "{}".to_owned(),
+                    },
+                    RecoveredAs::Published,
+                )
             }
             Decision::Remove => {
                 let run = ready.run(&id, None);
@@ -93,11 +104,19 @@ pub async fn settle(
             }
         };
         store.finish(&id, &outcome)?;
-        recovered.push(Recovered { run_id: id, outcome: recovered_as });
+        recovered.push(Recovered {
+            run_id: id,
+            outcome: recovered_as,
+        });
     }
     let start = commit::start(last.as_ref(), is_reset(last.as_ref())?);
     let target_state = last.and_then(|last| last.state);
-    Ok(Settled { base: start.base, state: start.state, target_state, recovered })
+    Ok(Settled {
+        base: start.base,
+        state: start.state,
+        target_state,
+        recovered,
+    })
 }
 
 /// Commits `run`, and finds out what became of it where the answer is an error or none.
@@ -107,7 +126,11 @@ pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Recei
         Err(failure) => failure,
     };
     let found = last_commit(ready, &run.id, Stop::never()).await;
-    let receipt = found.as_ref().ok().and_then(Option::as_ref).map(|last| last.receipt.clone());
+    let receipt = found
+        .as_ref()
+        .ok()
+        .and_then(Option::as_ref)
+        .map(|last| last.receipt.clone());
     match commit::after_failure(&run.id, failure, &fact(found)) {
         AfterFailure::Committed => Ok(receipt.unwrap_or_default()),
         AfterFailure::Failed(error) => {
@@ -120,37 +143,50 @@ pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Recei
 
 fn fact(answer: Result<Option<CommitRecord>>) -> TargetFact {
     match answer {
-        Ok(last) => {
-            TargetFact::Last(last.map(|last| LastCommit { run: last.run, state: last.state }))
-        }
+        Ok(last) => TargetFact::Last(last.map(|last| LastCommit {
+            run: last.run,
+            state: last.state,
+        })),
         Err(error) => TargetFact::Unknown(error),
     }
 }
 
 fn prepared_by(unfinished: &[Unfinished], run: &str) -> Vec<String> {
     let found = unfinished.iter().find(|unfinished| unfinished.run == run);
-    found.and_then(|found| found.pending.clone()).map(|pending| pending.prepared).unwrap_or_default()
+    found
+        .and_then(|found| found.pending.clone())
+        .map(|pending| pending.prepared)
+        .unwrap_or_default()
 }
 
 /// Asks the target for its last commit, in an instance of its own.
 async fn last_commit(ready: &Ready, run_id: &str, stop: Stop) -> Result<Option<CommitRecord>> {
-    let mut writer = ready.start_writer(run_id, "writer, last commit".to_owned(), stop).await?;
-    writer.last_commit(&ready.writer.config, &ready.tenant, &ready.job).await
+    let mut writer = ready
+        .start_writer(run_id, "writer, last commit".to_owned(), stop)
+        .await?;
+    writer
+        .last_commit(&ready.writer.config, &ready.tenant, &ready.job)
+        .await
 }
 
 /// Sends a commit, in an instance of its own. A signal does not interrupt it: it is one step at the
 /// target and bounded by the call's deadline.
 async fn send(ready: &Ready, run: &Run, pending: &Pending) -> Result<Receipt> {
-    let mut writer = ready.start_writer(&run.id, "writer, commit".to_owned(), Stop::never()).await?;
+    let mut writer = ready
+        .start_writer(&run.id, "writer, commit".to_owned(), Stop::never())
+        .await?;
     let state = pending.state.as_deref();
-    writer.commit(&ready.writer.config, run, &pending.prepared, state).await
+    writer
+        .commit(&ready.writer.config, run, &pending.prepared, state)
+        .await
 }
 
 /// Removes what `run` staged. Best effort, within [`DISCARD_TIMEOUT`]: the next run tries again.
 pub async fn discard(ready: &Ready, run: &Run, prepared: &[String]) -> bool {
     let abort = async {
-        let mut writer =
-            ready.start_writer(&run.id, "writer, abort".to_owned(), Stop::never()).await?;
+        let mut writer = ready
+            .start_writer(&run.id, "writer, abort".to_owned(), Stop::never())
+            .await?;
         writer.abort(&ready.writer.config, run, prepared).await
     };
     let problem = match tokio::time::timeout(DISCARD_TIMEOUT, abort).await {
@@ -159,7 +195,9 @@ pub async fn discard(ready: &Ready, run: &Run, prepared: &[String]) -> bool {
         Err(_) => "it took too long".to_owned(),
     };
     tracing::warn!(
-        run_id = run.id, tenant = run.tenant, problem,
+        run_id = run.id,
+        tenant = run.tenant,
+        problem,
         "what the run staged could not be removed now; the next run of the job removes it"
     );
     false

@@ -65,19 +65,33 @@ async fn read(
     let ready = &shared.ready;
     let name = format!("reader {}, split {index}", ready.reader.component.name);
     let mut reader = ready
-        .open_reader(&shared.run.id, name, shared.state.as_deref(), shared.stop.clone())
+        .open_reader(
+            &shared.run.id,
+            name,
+            shared.state.as_deref(),
+            shared.stop.clone(),
+        )
         .await?;
     let batches = reader.read(&split).await?;
-    let mut checker = Checker::new(&shared.schema, ready.limits.batch_rows, &ready.reader.component.who());
+    let mut checker = Checker::new(
+        &shared.schema,
+        ready.limits.batch_rows,
+        &ready.reader.component.who(),
+    );
     while let Some(batch) = next(&mut reader, batches, &mut checker).await? {
         if let Some(progress) = reader.progress(batches).await? {
-            metrics.progress_millionths.store(millionths(progress), Relaxed);
+            metrics
+                .progress_millionths
+                .store(millionths(progress), Relaxed);
         }
         metrics.batch_read(batch.num_rows() as u64, batch_bytes(&batch));
         crash::point("batch-read");
         if sender.send(batch).await.is_err() {
             // The writer failed and says why.
-            return Err(Error::new(Kind::Cancelled, "the writer of this split ended first"));
+            return Err(Error::new(
+                Kind::Cancelled,
+                "the writer of this split ended first",
+            ));
         }
     }
     reader.end(batches).await
@@ -90,7 +104,9 @@ async fn next(
     checker: &mut Checker,
 ) -> Result<Option<Batch>> {
     for _ in 0..MAX_EMPTY_BATCHES {
-        let Some(batch) = reader.next(batches, checker.max_rows).await? else { return Ok(None) };
+        let Some(batch) = reader.next(batches, checker.max_rows).await? else {
+            return Ok(None);
+        };
         let batch = checker.check(batch)?;
         if batch.num_rows() > 0 {
             return Ok(Some(batch));
@@ -98,7 +114,10 @@ async fn next(
     }
     Err(Error::new(
         Kind::GuestFailed,
-        format!("{} yielded {MAX_EMPTY_BATCHES} batches in a row without a row", checker.who),
+        format!(
+            "{} yielded {MAX_EMPTY_BATCHES} batches in a row without a row",
+            checker.who
+        ),
     ))
 }
 
@@ -117,8 +136,17 @@ async fn write(
     let reading = AbortOnDrop(reading);
     let ready = &shared.ready;
     let name = format!("writer {}, split {index}", ready.writer.component.name);
-    let mut writer = ready.start_writer(&shared.run.id, name, shared.stop.clone()).await?;
-    writer.open(&ready.writer.config, shared.schema.clone(), &shared.run, index).await?;
+    let mut writer = ready
+        .start_writer(&shared.run.id, name, shared.stop.clone())
+        .await?;
+    writer
+        .open(
+            &ready.writer.config,
+            shared.schema.clone(),
+            &shared.run,
+            index,
+        )
+        .await?;
     while let Some(batch) = receiver.recv().await {
         let rows = batch.num_rows() as u64;
         writer.write(batch).await?;
@@ -161,7 +189,12 @@ pub struct Checker {
 
 impl Checker {
     pub fn new(declared: &SchemaRef, max_rows: u32, who: &str) -> Self {
-        Self { declared: declared.clone(), max_rows, batches: 0, who: who.to_owned() }
+        Self {
+            declared: declared.clone(),
+            max_rows,
+            batches: 0,
+            who: who.to_owned(),
+        }
     }
 
     /// The batch under the declared schema, or what differs.
@@ -194,7 +227,11 @@ fn difference(declared: &Schema, found: &Schema) -> Option<String> {
     let (wanted, got) = (declared.fields().len(), found.fields().len());
     for (wanted, got) in declared.fields().iter().zip(found.fields()) {
         if wanted.name() != got.name() {
-            return Some(format!("column `{}` stands where `{}` was declared", got.name(), wanted.name()));
+            return Some(format!(
+                "column `{}` stands where `{}` was declared",
+                got.name(),
+                wanted.name()
+            ));
         }
         if wanted.data_type() != got.data_type() {
             return Some(format!(
@@ -230,9 +267,18 @@ mod tests {
         let check = |found: &[(&str, DataType, bool)], expected: Option<&str>| {
             assert_eq!(difference(&declared, &schema(found)).as_deref(), expected);
         };
-        check(&[("amount", DataType::Utf8, false)], Some("column `amount` changed from Int64 to Utf8"));
-        check(&[("sum", DataType::Int64, false)], Some("column `sum` stands where `amount` was declared"));
-        check(&[("amount", DataType::Int64, true)], Some("column `amount` became nullable"));
+        check(
+            &[("amount", DataType::Utf8, false)],
+            Some("column `amount` changed from Int64 to Utf8"),
+        );
+        check(
+            &[("sum", DataType::Int64, false)],
+            Some("column `sum` stands where `amount` was declared"),
+        );
+        check(
+            &[("amount", DataType::Int64, true)],
+            Some("column `amount` became nullable"),
+        );
         check(&[], Some("a batch has 0 columns, and 1 were declared"));
         check(&[("amount", DataType::Int64, false)], None);
     }

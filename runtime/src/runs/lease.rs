@@ -49,7 +49,11 @@ impl Holder {
     /// This process.
     pub fn this() -> Self {
         let pid = std::process::id();
-        Self { boot: boot(), pid, started: started(pid).unwrap_or_default() }
+        Self {
+            boot: boot(),
+            pid,
+            started: started(pid).unwrap_or_default(),
+        }
     }
 
     /// Whether the process certainly ended: it ran on this boot of this machine and is not there.
@@ -82,12 +86,32 @@ mod tests {
     fn tells_a_dead_process_from_a_living_one_and_from_its_successor() {
         let this = Holder::this();
         assert!(!this.is_dead());
-        assert!(Holder { started: this.started + 1, ..this.clone() }.is_dead());
-        assert!(!Holder { boot: "another machine".to_owned(), started: 1, ..this }.is_dead());
+        assert!(
+            Holder {
+                started: this.started + 1,
+                ..this.clone()
+            }
+            .is_dead()
+        );
+        assert!(
+            !Holder {
+                boot: "another machine".to_owned(),
+                started: 1,
+                ..this
+            }
+            .is_dead()
+        );
 
-        let mut child = std::process::Command::new("sleep").arg("60").spawn().unwrap();
+        let mut child = std::process::Command::new("sleep")
+            .arg("60")
+            .spawn()
+            .unwrap();
         let started = started(child.id()).unwrap();
-        let holder = Holder { boot: boot(), pid: child.id(), started };
+        let holder = Holder {
+            boot: boot(),
+            pid: child.id(),
+            started,
+        };
         assert!(!holder.is_dead());
         child.kill().unwrap();
         while !holder.is_dead() {

@@ -48,7 +48,10 @@ pub enum Outcome {
     /// There was nothing new to read.
     Empty,
     /// Nothing is visible and what it staged was removed.
-    Failed { kind: String, message: String },
+    Failed {
+        kind: String,
+        message: String,
+    },
     Cancelled,
     /// A later run removed what it had staged.
     Removed,

@@ -43,21 +43,39 @@ pub struct Connection {
 impl RunStore {
     /// Opens `sqlite://PATH`, relative to the working directory or `sqlite:///PATH`, made where absent.
     pub fn open(url: &str) -> Result<Self> {
-        let Some(path) = url.strip_prefix("sqlite://").filter(|path| !path.is_empty()) else {
-            return Err(Error::new(Kind::JobInvalid, format!("`{url}` is no run store"))
-                .hint("use `--state sqlite://PATH`; three slashes begin an absolute path"));
+        let Some(path) = url
+            .strip_prefix("sqlite://")
+            .filter(|path| !path.is_empty())
+        else {
+            return Err(
+                Error::new(Kind::JobInvalid, format!("`{url}` is no run store"))
+                    .hint("use `--state sqlite://PATH`; three slashes begin an absolute path"),
+            );
         };
         let unusable = |error: &dyn std::fmt::Display| {
-            Error::new(Kind::Unavailable, format!("cannot open the run store `{path}`"))
-                .caused_by(error)
-                .hint("check the path and its permissions, or name another with `--state`")
+            Error::new(
+                Kind::Unavailable,
+                format!("cannot open the run store `{path}`"),
+            )
+            .caused_by(error)
+            .hint("check the path and its permissions, or name another with `--state`")
         };
-        if let Some(folder) = Path::new(path).parent().filter(|f| !f.as_os_str().is_empty()) {
+        if let Some(folder) = Path::new(path)
+            .parent()
+            .filter(|f| !f.as_os_str().is_empty())
+        {
             let mut builder = std::fs::DirBuilder::new();
-            builder.recursive(true).mode(0o700).create(folder).map_err(|error| unusable(&error))?;
+            builder
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+                .map_err(|error| unusable(&error))?;
         }
         let database = rusqlite::Connection::open(path).map_err(|error| unusable(&error))?;
-        let connection = Connection { database: Mutex::new(database), place: path.to_owned() };
+        let connection = Connection {
+            database: Mutex::new(database),
+            place: path.to_owned(),
+        };
         connection.prepare().map_err(|error| match error.kind() {
             Kind::Internal => unusable(&error),
             _ => error,
@@ -76,7 +94,11 @@ impl RunStore {
             )?;
             Ok(())
         })?;
-        Ok(Lease { connection: self.0.clone(), key: key.clone(), run: run.to_owned() })
+        Ok(Lease {
+            connection: self.0.clone(),
+            key: key.clone(),
+            run: run.to_owned(),
+        })
     }
 
     /// Runs of the job without an end, but for `except`, in the order in which they began. Whoever
@@ -99,8 +121,15 @@ impl RunStore {
                     )
                 })?;
                 let (state, base) = (row.get(2)?, row.get(3)?);
-                let pending = prepared.map(|prepared| Pending { prepared, state, base });
-                Ok(Unfinished { run: row.get(0)?, pending })
+                let pending = prepared.map(|prepared| Pending {
+                    prepared,
+                    state,
+                    base,
+                });
+                Ok(Unfinished {
+                    run: row.get(0)?,
+                    pending,
+                })
             })?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
@@ -262,10 +291,7 @@ impl Connection {
         })
     }
 
-    fn read<T>(
-        &self,
-        work: impl FnOnce(&rusqlite::Connection) -> Result<T, Failure>,
-    ) -> Result<T> {
+    fn read<T>(&self, work: impl FnOnce(&rusqlite::Connection) -> Result<T, Failure>) -> Result<T> {
         work(&self.lock()).map_err(|failure| self.failed(failure))
     }
 
@@ -273,8 +299,7 @@ impl Connection {
     fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>) -> Result<T> {
         let mut database = self.lock();
         let all = || {
-            let transaction =
-                database.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let transaction = database.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let done = work(&transaction)?;
             transaction.commit()?;
             Ok(done)
@@ -297,7 +322,11 @@ impl Connection {
             Some(rusqlite::ErrorCode::NotADatabase | rusqlite::ErrorCode::DatabaseCorrupt)
         );
         let failed = Error::new(
-            if damaged { Kind::JobInvalid } else { Kind::Unavailable },
+            if damaged {
+                Kind::JobInvalid
+            } else {
+                Kind::Unavailable
+            },
             match damaged {
                 true => format!("`{}` is damaged or no run store", self.place),
                 false => format!("the run store `{}` failed", self.place),
@@ -335,11 +364,14 @@ fn take_lease(
     {
         let age = Duration::from_secs(u64::try_from(now_secs() - since).unwrap_or_default());
         return Err(Failure::Refused(
-            Error::new(Kind::StateConflict, format!("another run of job `{}` is active", key.job))
-                .with("run", active)
-                .with("process", by.pid)
-                .with("since", format!("{} ago", humantime::format_duration(age)))
-                .hint("wait for it to end, or stop it"),
+            Error::new(
+                Kind::StateConflict,
+                format!("another run of job `{}` is active", key.job),
+            )
+            .with("run", active)
+            .with("process", by.pid)
+            .with("since", format!("{} ago", humantime::format_duration(age)))
+            .hint("wait for it to end, or stop it"),
         ));
     }
     transaction.execute(
@@ -360,7 +392,9 @@ fn take_lease(
 }
 
 fn since_epoch() -> Duration {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 fn now_secs() -> i64 {
@@ -380,7 +414,10 @@ mod tests {
     use super::*;
 
     fn key() -> JobKey {
-        JobKey { tenant: "t".to_owned(), job: "j".to_owned() }
+        JobKey {
+            tenant: "t".to_owned(),
+            job: "j".to_owned(),
+        }
     }
 
     fn url(folder: &tempfile::TempDir) -> String {
@@ -394,17 +431,39 @@ mod tests {
     #[test]
     fn refuses_what_is_no_run_store_and_leaves_it_as_it_was() {
         let folder = tempfile::tempdir().unwrap();
-        assert!(refused("postgres://db/x").hint_text().unwrap().contains("sqlite://PATH"));
+        assert!(
+            refused("postgres://db/x")
+                .hint_text()
+                .unwrap()
+                .contains("sqlite://PATH")
+        );
         let file = folder.path().join("text");
-        std::fs::write(&file, "this is a text of more than sixteen bytes, and no database").unwrap();
+        std::fs::write(
+            &file,
+            "this is a text of more than sixteen bytes, and no database",
+        )
+        .unwrap();
         let error = refused(&format!("sqlite://{}", file.display()));
-        assert!(error.message().contains("is damaged or no run store"), "{error}");
-        assert!(std::fs::read_to_string(&file).unwrap().starts_with("this is a text"));
+        assert!(
+            error.message().contains("is damaged or no run store"),
+            "{error}"
+        );
+        assert!(
+            std::fs::read_to_string(&file)
+                .unwrap()
+                .starts_with("this is a text")
+        );
 
         let other = folder.path().join("other.db");
-        rusqlite::Connection::open(&other).unwrap().execute_batch("CREATE TABLE x (y)").unwrap();
+        rusqlite::Connection::open(&other)
+            .unwrap()
+            .execute_batch("CREATE TABLE x (y)")
+            .unwrap();
         let error = refused(&format!("sqlite://{}", other.display()));
-        assert!(error.message().contains("database of another program"), "{error}");
+        assert!(
+            error.message().contains("database of another program"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -413,9 +472,15 @@ mod tests {
         drop(RunStore::open(&url(&folder)).unwrap());
         let path = folder.path().join("deep/state.db");
         let database = rusqlite::Connection::open(path).unwrap();
-        database.pragma_update(None, "user_version", LAYOUT + 1).unwrap();
+        database
+            .pragma_update(None, "user_version", LAYOUT + 1)
+            .unwrap();
         drop(database);
-        assert!(refused(&url(&folder)).message().contains("has layout 2; this version knows 1"));
+        assert!(
+            refused(&url(&folder))
+                .message()
+                .contains("has layout 2; this version knows 1")
+        );
     }
 
     #[test]
@@ -424,8 +489,14 @@ mod tests {
         let store = RunStore::open(&url(&folder)).unwrap();
         let lease = store.begin(&key(), "a").unwrap();
         let second = RunStore::open(&url(&folder)).unwrap();
-        assert_eq!(second.begin(&key(), "b").err().unwrap().kind(), Kind::StateConflict);
-        let other = JobKey { job: "other".to_owned(), ..key() };
+        assert_eq!(
+            second.begin(&key(), "b").err().unwrap().kind(),
+            Kind::StateConflict
+        );
+        let other = JobKey {
+            job: "other".to_owned(),
+            ..key()
+        };
         second.begin(&other, "c").unwrap();
         lease.renew().unwrap();
         drop(lease);
@@ -436,19 +507,31 @@ mod tests {
     fn of_many_at_once_exactly_one_gets_the_lease_of_a_dead_run() {
         let folder = tempfile::tempdir().unwrap();
         let store = RunStore::open(&url(&folder)).unwrap();
-        let dead = Holder { started: 1, ..Holder::this() };
-        store.0.write(|transaction| take_lease(transaction, &key(), "dead", &dead)).unwrap();
+        let dead = Holder {
+            started: 1,
+            ..Holder::this()
+        };
+        store
+            .0
+            .write(|transaction| take_lease(transaction, &key(), "dead", &dead))
+            .unwrap();
         let winners: Vec<bool> = std::thread::scope(|scope| {
             let tries: Vec<_> = (0..8)
                 .map(|n| {
                     let url = url(&folder);
                     scope.spawn(move || {
                         let store = RunStore::open(&url).unwrap();
-                        store.begin(&key(), &format!("r{n}")).map(std::mem::forget).is_ok()
+                        store
+                            .begin(&key(), &format!("r{n}"))
+                            .map(std::mem::forget)
+                            .is_ok()
                     })
                 })
                 .collect();
-            tries.into_iter().map(|thread| thread.join().unwrap()).collect()
+            tries
+                .into_iter()
+                .map(|thread| thread.join().unwrap())
+                .collect()
         });
         assert_eq!(winners.iter().filter(|won| **won).count(), 1);
     }
@@ -466,7 +549,10 @@ mod tests {
         let _second = store.begin(&key(), "b").unwrap();
         assert_eq!(first.renew().unwrap_err().kind(), Kind::StateConflict);
         drop(first);
-        assert_eq!(store.begin(&key(), "c").err().unwrap().kind(), Kind::StateConflict);
+        assert_eq!(
+            store.begin(&key(), "c").err().unwrap().kind(),
+            Kind::StateConflict
+        );
     }
 
     #[test]
@@ -485,11 +571,28 @@ mod tests {
         store.finish("a", &Outcome::Empty).unwrap();
         let store = RunStore::open(&url(&folder)).unwrap();
         let found = store.unfinished(&key(), "c").unwrap();
-        assert_eq!(found, [Unfinished { run: "b".to_owned(), pending: Some(pending) }]);
-        store.finish("b", &Outcome::Committed { receipt: "{}".to_owned() }).unwrap();
+        assert_eq!(
+            found,
+            [Unfinished {
+                run: "b".to_owned(),
+                pending: Some(pending)
+            }]
+        );
+        store
+            .finish(
+                "b",
+                &Outcome::Committed {
+                    receipt: "{}".to_owned(),
+                },
+            )
+            .unwrap();
         assert!(store.unfinished(&key(), "c").unwrap().is_empty());
-        let statuses: Vec<String> =
-            store.history(&key(), 10).unwrap().into_iter().map(|row| row.status).collect();
+        let statuses: Vec<String> = store
+            .history(&key(), 10)
+            .unwrap()
+            .into_iter()
+            .map(|row| row.status)
+            .collect();
         assert_eq!(statuses, ["running", "committed", "empty"]);
     }
 

@@ -83,7 +83,10 @@ impl Grant {
 
     /// Covers nothing.
     pub fn none() -> Self {
-        Self { folder: PathBuf::new(), rules: Vec::new() }
+        Self {
+            folder: PathBuf::new(),
+            rules: Vec::new(),
+        }
     }
 
     /// Whether this grant covers `target`. An empty grant covers nothing.
@@ -91,9 +94,12 @@ impl Grant {
         let covers = |rule: &&Rule| rule.covers(target);
         match self.rules(access).find(covers) {
             Some(rule) => Ok(rule.place(target.clone())),
-            None if self.rules(access).next().is_none() => Err(Denied::Empty),
-            None if self.rules.iter().any(|rule| covers(&rule)) => Err(Denied::Access),
-            None => Err(Denied::Outside),
+            None => match self.outside(access) {
+                Denied::Outside if self.rules.iter().any(|rule| covers(&rule)) => {
+                    Err(Denied::Access)
+                }
+                denied => Err(denied),
+            },
         }
     }
 
@@ -128,10 +134,7 @@ impl Grant {
                 target,
                 is_exact: false,
             }),
-            None if self.rules(access).next().is_none() => {
-                Err(Denied::Empty.failure(access, &target))
-            }
-            None => Err(Denied::Outside.failure(access, &target)),
+            None => Err(self.outside(access).failure(access, &target)),
         }
     }
 
@@ -159,16 +162,21 @@ impl Grant {
     /// The granted root with this path, as a token names it.
     pub fn root(&self, access: Access, path: &str) -> Result<Place, Failure> {
         let target = Target::parse(&format!("{}/", path.trim_end_matches('/')), &self.folder)?;
-        match self
-            .rules(access)
-            .any(|rule| rule.root() == target.segments)
-        {
-            true => Ok(Place {
+        let is_root = |rule: &Rule| rule.root() == target.segments;
+        if self.rules(access).any(is_root) {
+            return Ok(Place {
                 root: target.segments.clone(),
                 target,
                 is_exact: false,
-            }),
-            false => Err(Denied::Outside.failure(access, &target)),
+            });
+        }
+        Err(self.outside(access).failure(access, &target))
+    }
+
+    fn outside(&self, access: Access) -> Denied {
+        match self.rules(access).next() {
+            None => Denied::Empty,
+            Some(_) => Denied::Outside,
         }
     }
 
@@ -344,5 +352,209 @@ impl fmt::Display for Access {
             Access::Read => "read",
             Access::Write => "write",
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn grant(rules: &str) -> Grant {
+        let rules: Vec<String> = rules
+            .split(';')
+            .map(str::trim)
+            .filter(|r| !r.is_empty())
+            .map(str::to_owned)
+            .collect();
+        Grant::parse(&rules, Path::new("/work")).unwrap()
+    }
+
+    #[track_caller]
+    fn check(rules: &str, access: Access, name: &str, expected: Result<(), Denied>) {
+        let target = Target::parse(name, Path::new("/work")).unwrap();
+        let found = grant(rules).allows(access, &target).map(|_| ());
+        assert_eq!(found, expected, "{access} {name} under `{rules}`");
+    }
+
+    #[test]
+    fn allows_only_what_a_rule_covers() {
+        use Access::{Read, Write};
+        check("", Read, "data/a.csv", Err(Denied::Empty));
+        check("write out/**", Read, "data/a.csv", Err(Denied::Empty));
+        check(
+            "write out/**; read data/**",
+            Read,
+            "out/a",
+            Err(Denied::Access),
+        );
+        check("read data/*.csv", Read, "data/a.tsv", Err(Denied::Outside));
+        check(
+            "read data/*.csv",
+            Read,
+            "data/in/a.csv",
+            Err(Denied::Outside),
+        );
+        check("read data/*.csv", Read, "data.csv", Err(Denied::Outside));
+        check("read data/*.csv", Read, "data/a.csv", Ok(()));
+        check("read data/*.csv", Read, "./data/a.csv", Ok(()));
+        check("read data/*.csv", Read, "/work/data/a.csv", Ok(()));
+        check("read data/*.csv", Read, "file:///work/data/a.csv", Ok(()));
+        check("read data/a-*-b*.csv", Read, "data/a-1-b.csv", Ok(()));
+        check(
+            "read data/a-*-b*.csv",
+            Read,
+            "data/a-b.csv",
+            Err(Denied::Outside),
+        );
+        check("read data/*x", Read, "data/x", Ok(()));
+        check("read data/x*x", Read, "data/x", Err(Denied::Outside));
+        check("read data/a.csv", Read, "data/a.csv", Ok(()));
+        check(
+            "read data/a.csv",
+            Read,
+            "data/a.csv.gz",
+            Err(Denied::Outside),
+        );
+        check(
+            "read data/a.csv",
+            Read,
+            "data/a.csv/b",
+            Err(Denied::Outside),
+        );
+        check("write out/**", Write, "out/y=1/a.parquet", Ok(()));
+        check("write out/", Write, "out/y=1/a.parquet", Ok(()));
+        check("write out/", Write, "out", Err(Denied::Outside));
+        check("write out/**", Write, "out", Err(Denied::Outside));
+        check("write out/", Write, "outer/a", Err(Denied::Outside));
+        check("read data/**/x/*.csv", Read, "data/x/a.csv", Ok(()));
+        check("read data/**/x/*.csv", Read, "data/1/2/x/a.csv", Ok(()));
+        check(
+            "read data/**/x/*.csv",
+            Read,
+            "data/1/2/a.csv",
+            Err(Denied::Outside),
+        );
+        check("read file:///data/in/", Read, "/data/in/a%20b", Ok(()));
+        check("read file:///data/a%20b/", Read, "/data/a b/c", Ok(()));
+        check("read ../in/*.csv", Read, "../in/a.csv", Ok(()));
+        check("read ../in/*.csv", Read, "in/a.csv", Err(Denied::Outside));
+        check("read a*", Read, "data/a*", Err(Denied::Outside));
+    }
+
+    #[test]
+    fn a_pattern_of_many_stars_is_decided_at_once() {
+        let stars = "read ".to_owned() + &"**/a*a*a*a*a*/".repeat(60) + "b";
+        check(
+            &stars,
+            Access::Read,
+            &("aaaaaaaaaaaaaaaaaaaaaaaa/".repeat(100) + "c"),
+            Err(Denied::Outside),
+        );
+    }
+
+    #[track_caller]
+    fn refuses(name: &str, reason: &str) {
+        let failure = grant("read **; write **")
+            .object(Access::Read, name)
+            .unwrap_err();
+        assert!(
+            failure.message.contains(reason),
+            "{name}: {}",
+            failure.message
+        );
+        assert!(matches!(
+            failure.kind,
+            ErrorKind::Denied | ErrorKind::InvalidConfig
+        ));
+    }
+
+    #[test]
+    fn refuses_names_that_could_mean_something_else() {
+        refuses("", "empty");
+        refuses("data/../../etc/passwd", "`..` after a name");
+        refuses("/../etc/passwd", "`..`");
+        refuses("data/..", "`..`");
+        refuses("data/./a", "`.`");
+        refuses("data//a", "`//`");
+        refuses("//etc/passwd", "`//`");
+        refuses("data/a\0b", "control");
+        refuses("data/a\nb", "control");
+        refuses("data\\a", "backslash");
+        refuses("data/%2e%2e/a", "percent-encoded");
+        refuses("data/.%2E/a", "percent-encoded");
+        refuses("file:///data/%2e%2e/a", "percent-encoded");
+        refuses("file:///data%2fa", "percent-encoded");
+        refuses("file:///data%5Ca", "percent-encoded");
+        refuses("file:///data%00a", "percent-encoded");
+        refuses("file:///data/%zz", "not percent-encoded UTF-8");
+        refuses("file:///data/%ff", "not percent-encoded UTF-8");
+        refuses("file:///data/%2", "not percent-encoded UTF-8");
+        refuses("file:///data/é%é", "not percent-encoded UTF-8");
+        refuses("file:///data/../a", "`..`");
+        refuses("file:///data/a?b", "`?`");
+        refuses("file:///data/a#b", "`?`");
+        refuses("file://server/data/a", "form `file:///");
+        refuses("file:data/a", "form `file:///");
+        refuses("FILE:/data/a", "form `file:///");
+        refuses("s3://bucket/a", "cannot be read or written");
+        refuses("https://host/a", "cannot be read or written");
+        refuses(&"a/".repeat(3000), "longer");
+        refuses(&"a".repeat(256), "longer");
+        refuses("out/.dativo-staged/run/x.part", "unpublished");
+        refuses("out/", "folder");
+        refuses("/", "folder");
+    }
+
+    #[test]
+    fn keeps_names_that_hold_percent_signs_as_paths() {
+        let place = grant("write out/**")
+            .object(Access::Write, "out/city=a%2Fb/x")
+            .unwrap();
+        assert_eq!(place.path(), Path::new("/work/out/city=a%2Fb/x"));
+        assert_eq!(place.url(), "file:///work/out/city=a%252Fb/x");
+        let again = grant("write out/**")
+            .object(Access::Write, &place.url())
+            .unwrap();
+        assert_eq!(again.path(), place.path());
+    }
+
+    #[track_caller]
+    fn refuses_rule(rule: &str, reason: &str) {
+        let error = Grant::parse(&[rule.to_owned()], Path::new("/work")).unwrap_err();
+        assert_eq!(error.kind(), Kind::JobInvalid);
+        assert!(error.message().contains(reason), "{error}");
+    }
+
+    #[test]
+    fn refuses_rules_that_say_nothing() {
+        refuses_rule("data/*.csv", "`read` or `write`");
+        refuses_rule("append data/*.csv", "`read` or `write`");
+        refuses_rule("read", "`read` or `write`");
+        refuses_rule("read data/a**b", "`**` inside");
+        refuses_rule("read data/../x/a", "`..` after a name");
+        refuses_rule("read s3://bucket/a", "cannot be read or written");
+    }
+
+    #[test]
+    fn a_folder_is_visible_from_the_part_without_wildcards_down() {
+        let grant = grant("read data/2024/*.csv; read one/a.csv");
+        for (folder, root) in [
+            ("data/2024/", "/work/data/2024"),
+            ("data/2024/x/", "/work/data/2024"),
+            ("one/", "/work/one"),
+        ] {
+            let place = grant.folder(Access::Read, folder).unwrap();
+            assert_eq!(place.root_path(), Path::new(root));
+        }
+        for folder in ["data/", "/", "./", "one/../", "data/2024"] {
+            assert_eq!(
+                grant.folder(Access::Read, folder).unwrap_err().kind,
+                ErrorKind::Denied,
+                "{folder}"
+            );
+        }
+        assert!(grant.root(Access::Read, "/work/one").is_ok());
+        assert!(grant.root(Access::Read, "/work").is_err());
+        assert!(grant.root(Access::Write, "/work/one").is_err());
     }
 }

@@ -68,9 +68,10 @@ impl wit::HostUpload for State {
     async fn create(&mut self, url: String, run: String) -> Answer<Resource<HostUpload>> {
         let place = granted!(self.object(Access::Write, &url));
         Ok(match blocking(move || Upload::create(&place, &run)).await {
-            Ok(upload) => {
-                self.hold(HostUpload(Arc::new(Mutex::new(Some(upload)))), OPEN_FILE_BYTES)
-            }
+            Ok(upload) => self.hold(
+                HostUpload(Arc::new(Mutex::new(Some(upload)))),
+                OPEN_FILE_BYTES,
+            ),
             Err(error) => Err(error),
         })
     }
@@ -82,7 +83,10 @@ impl wit::HostUpload for State {
         bytes: Vec<Resource<HostBlob>>,
     ) -> Answer<()> {
         let upload = self.get(&handle)?.0.clone();
-        let chunks = bytes.iter().map(|blob| self.blob(blob)).collect::<Result<Vec<Buffer>, _>>()?;
+        let chunks = bytes
+            .iter()
+            .map(|blob| self.blob(blob))
+            .collect::<Result<Vec<Buffer>, _>>()?;
         Ok(blocking(move || {
             let mut upload = upload.lock().unwrap_or_else(PoisonError::into_inner);
             let upload = upload.as_mut().ok_or_else(already_staged)?;
@@ -129,14 +133,27 @@ impl wit::HostByteStream for State {
         let place = granted!(self.object(Access::Read, &url));
         let opened = blocking(move || ByteStream::open(&place, offset, &compression)).await;
         Ok(match opened {
-            Ok(stream) => self.hold(HostByteStream(Arc::new(Mutex::new(stream))), OPEN_FILE_BYTES),
+            Ok(stream) => self.hold(
+                HostByteStream(Arc::new(Mutex::new(stream))),
+                OPEN_FILE_BYTES,
+            ),
             Err(error) => Err(error),
         })
     }
 
-    async fn next(&mut self, handle: Resource<HostByteStream>, max: u32) -> Answer<Option<Vec<u8>>> {
+    async fn next(
+        &mut self,
+        handle: Resource<HostByteStream>,
+        max: u32,
+    ) -> Answer<Option<Vec<u8>>> {
         let stream = self.get(&handle)?.0.clone();
-        Ok(blocking(move || stream.lock().unwrap_or_else(PoisonError::into_inner).next(max)).await)
+        Ok(blocking(move || {
+            stream
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .next(max)
+        })
+        .await)
     }
 
     async fn drop(&mut self, handle: Resource<HostByteStream>) -> wasmtime::Result<()> {
@@ -174,10 +191,12 @@ impl wit::Host for State {
     async fn get(&mut self, url: String, offset: u64, length: u32) -> Answer<Resource<HostBlob>> {
         let place = granted!(self.object(Access::Read, &url));
         let length = length.min(MAX_GET_BYTES);
-        Ok(match blocking(move || local::get(&place, offset, length)).await {
-            Ok(bytes) => self.hold_blob(Buffer::from_vec(bytes)),
-            Err(error) => Err(error),
-        })
+        Ok(
+            match blocking(move || local::get(&place, offset, length)).await {
+                Ok(bytes) => self.hold_blob(Buffer::from_vec(bytes)),
+                Err(error) => Err(error),
+            },
+        )
     }
 
     async fn put_new(&mut self, url: String, bytes: Resource<HostBlob>) -> Answer<()> {
@@ -209,5 +228,9 @@ impl wit::Host for State {
 }
 
 fn object(found: local::Object) -> wit::Object {
-    wit::Object { url: found.url, size: found.size_bytes, modified_ms: found.modified_ms }
+    wit::Object {
+        url: found.url,
+        size: found.size_bytes,
+        modified_ms: found.modified_ms,
+    }
 }

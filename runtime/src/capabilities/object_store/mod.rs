@@ -28,8 +28,11 @@ impl Access {
         // A path stands in messages, reports and manifests, where no secret may.
         if let Some(line) = lines.iter().find(|line| secrets.mask(line) != **line) {
             let shown = secrets.mask(line);
-            return Err(Error::new(Kind::JobInvalid, format!("the path in `{shown}` holds a secret"))
-                .hint("write the path as it is; paths appear in reports and logs"));
+            return Err(Error::new(
+                Kind::JobInvalid,
+                format!("the path in `{shown}` holds a secret"),
+            )
+            .hint("write the path as it is; paths appear in reports and logs"));
         }
         Ok(Self(Grant::parse(&lines, &folder)?))
     }

@@ -314,3 +314,215 @@ impl io::Write for Sink {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::*;
+    use arrow::compute::concat_batches;
+    use arrow::datatypes::{DataType, Field, Int32Type};
+    use parquet::arrow::arrow_reader::{
+        ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
+    };
+    use parquet::file::metadata::PageIndexPolicy;
+
+    use super::*;
+
+    fn sample(rows: i64) -> RecordBatch {
+        let text =
+            StringArray::from_iter((0..rows).map(|i| (i % 3 != 0).then(|| format!("row {i}"))));
+        let zoned =
+            TimestampMicrosecondArray::from_iter_values(0..rows).with_timezone("Europe/Berlin");
+        let dictionary: DictionaryArray<Int32Type> =
+            (0..rows).map(|i| ["x", "y"][(i % 2) as usize]).collect();
+        let list = ListArray::from_iter_primitive::<Int32Type, _, _>(
+            (0..rows).map(|i| Some(vec![Some(i as i32), None])),
+        );
+        RecordBatch::try_from_iter_with_nullable([
+            (
+                "n",
+                Arc::new(Int64Array::from_iter_values(0..rows)) as ArrayRef,
+                false,
+            ),
+            ("s", Arc::new(text), true),
+            ("t", Arc::new(zoned), true),
+            ("d", Arc::new(dictionary), true),
+            ("l", Arc::new(list), true),
+        ])
+        .unwrap()
+    }
+
+    #[track_caller]
+    fn refuses(options: &str, message: &str, hint: &str) {
+        let failure = Encoder::create(sample(1).schema(), options)
+            .err()
+            .expect(options);
+        assert_eq!(failure.kind, ErrorKind::InvalidConfig);
+        assert!(failure.message.contains(message), "{failure}");
+        assert!(failure.hint.unwrap_or_default().contains(hint));
+    }
+
+    #[test]
+    fn refuses_options_that_it_does_not_know() {
+        refuses("[]", "not a JSON object", "");
+        refuses("{", "not a JSON object", "");
+        refuses(
+            r#"{"compresion":"zstd"}"#,
+            "`compresion`",
+            "did you mean `compression`?",
+        );
+        refuses(r#"{"zzz":1}"#, "`zzz`", "the options are");
+        refuses(r#"{"compression":"lz4"}"#, "\"lz4\"", "`zstd`");
+        refuses(r#"{"row_group_rows":0}"#, "`row_group_rows` is 0", "");
+        refuses(r#"{"row_group_rows":-1}"#, "must be 1 to", "");
+        refuses(r#"{"row_group_rows":1e30}"#, "must be 1 to", "");
+        refuses(r#"{"metadata":{"a":1}}"#, "object of strings", "");
+    }
+
+    #[test]
+    fn refuses_a_batch_of_another_schema_and_goes_on() {
+        let mut encoder = Encoder::create(sample(1).schema(), "{}").unwrap();
+        let other = |name, values: ArrayRef| RecordBatch::try_from_iter([(name, values)]).unwrap();
+        for batch in [
+            sample(1).project(&[0, 1]).unwrap(),
+            sample(1).project(&[1, 0, 2, 3, 4]).unwrap(),
+            other("n", Arc::new(Int32Array::from(vec![1]))),
+        ] {
+            let failure = encoder.write(&batch).unwrap_err();
+            assert_eq!(failure.kind, ErrorKind::InvalidData);
+            assert!(failure.message.contains("column"), "{failure}");
+        }
+        encoder.write(&sample(3)).unwrap();
+        assert_eq!(encoder.rows(), 3);
+        encoder.finish().unwrap();
+        assert_eq!(
+            encoder.write(&sample(3)).unwrap_err().kind,
+            ErrorKind::Rejected
+        );
+        assert_eq!(encoder.take().unwrap_err().kind, ErrorKind::Rejected);
+        assert_eq!(encoder.finish().unwrap_err().kind, ErrorKind::Rejected);
+        assert_eq!(encoder.rows(), 3);
+    }
+
+    #[test]
+    fn refuses_a_schema_without_a_parquet_form() {
+        let empty = Field::new(
+            "e",
+            DataType::Struct(arrow::datatypes::Fields::empty()),
+            true,
+        );
+        let failure = Encoder::create(Arc::new(Schema::new(vec![empty])), "")
+            .err()
+            .unwrap();
+        assert_eq!(failure.kind, ErrorKind::Rejected);
+    }
+
+    /// Writes batches of 700 rows, taking what is ready after each.
+    fn encode(options: &str, batches: usize) -> (Vec<u8>, RecordBatch) {
+        let batch = sample(700);
+        let mut encoder = Encoder::create(batch.schema(), options).unwrap();
+        let mut file = Vec::new();
+        for _ in 0..batches {
+            encoder.write(&batch).unwrap();
+            file.extend(encoder.take().unwrap());
+            assert!(encoder.size() >= file.len() as u64);
+            assert!(encoder.memory_bytes() > 0);
+        }
+        file.extend(encoder.finish().unwrap());
+        assert_eq!(encoder.size(), file.len() as u64);
+        assert_eq!(encoder.memory_bytes(), 0);
+        let all = concat_batches(&batch.schema(), &vec![batch.clone(); batches]).unwrap();
+        (file, all)
+    }
+
+    #[test]
+    fn what_was_written_is_read_back_with_its_types() {
+        for compression in ["snappy", "zstd", "none"] {
+            let (file, expected) = encode(&format!(r#"{{"compression":"{compression}"}}"#), 3);
+            let reader = ParquetRecordBatchReaderBuilder::try_new(bytes(file))
+                .unwrap()
+                .build()
+                .unwrap();
+            let batches: Vec<RecordBatch> = reader.map(|batch| batch.unwrap()).collect();
+            assert_eq!(
+                concat_batches(&expected.schema(), &batches).unwrap(),
+                expected
+            );
+        }
+    }
+
+    #[test]
+    fn row_groups_end_where_they_should_with_statistics_and_indexes() {
+        let (file, _) = encode(r#"{"row_group_rows":1000,"metadata":{"run":"7f"}}"#, 5);
+        let options = ArrowReaderOptions::new().with_page_index_policy(PageIndexPolicy::Required);
+        let metadata = ArrowReaderMetadata::load(&bytes(file), options).unwrap();
+        let metadata = metadata.metadata();
+        let rows: Vec<i64> = metadata
+            .row_groups()
+            .iter()
+            .map(|group| group.num_rows())
+            .collect();
+        assert_eq!(rows, [1000, 1000, 1000, 500]);
+        assert_eq!(
+            metadata
+                .row_group(0)
+                .column(1)
+                .statistics()
+                .unwrap()
+                .null_count_opt(),
+            Some(334)
+        );
+        assert!(metadata.column_index().is_some() && metadata.offset_index().is_some());
+        let file = metadata.file_metadata();
+        assert_eq!(
+            file.created_by(),
+            Some(concat!("dativo-wasm ", env!("CARGO_PKG_VERSION")))
+        );
+        let pairs = file.key_value_metadata().unwrap();
+        assert!(
+            pairs
+                .iter()
+                .any(|pair| pair.key == "run" && pair.value.as_deref() == Some("7f"))
+        );
+    }
+
+    #[test]
+    fn a_row_group_of_one_row_is_slow_and_harmless() {
+        let (file, expected) = encode(r#"{"row_group_rows":1,"compression":"none"}"#, 1);
+        let metadata = ArrowReaderMetadata::load(&bytes(file), ArrowReaderOptions::new()).unwrap();
+        assert_eq!(metadata.metadata().num_row_groups(), expected.num_rows());
+    }
+
+    #[test]
+    fn a_row_group_also_ends_at_its_size() {
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..100_u32).map(|i| {
+            char::from(b'a' + (i % 26) as u8)
+                .to_string()
+                .repeat(1 << 20)
+        })));
+        let batch = RecordBatch::try_from_iter([("s", values)]).unwrap();
+        let mut encoder = Encoder::create(batch.schema(), r#"{"compression":"none"}"#).unwrap();
+        let mut taken = 0;
+        for row in 0..batch.num_rows() {
+            encoder.write(&batch.slice(row, 1)).unwrap();
+            taken += encoder.take().unwrap().len();
+            assert!(encoder.memory_bytes() < 2 * ROW_GROUP_BYTES);
+        }
+        assert!(
+            (ROW_GROUP_BYTES..2 * ROW_GROUP_BYTES).contains(&taken),
+            "{taken}"
+        );
+    }
+
+    #[test]
+    fn a_file_without_rows_is_a_file() {
+        let (file, _) = encode("", 0);
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes(file)).unwrap();
+        assert_eq!(reader.schema().fields(), sample(0).schema().fields());
+    }
+
+    fn bytes(file: Vec<u8>) -> std::fs::File {
+        let mut readable = tempfile::tempfile().unwrap();
+        io::Write::write_all(&mut readable, &file).unwrap();
+        readable
+    }
+}

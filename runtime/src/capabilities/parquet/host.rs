@@ -42,7 +42,13 @@ impl wit::HostEncoder for State {
     ) -> Answer<Resource<HostEncoder>> {
         let schema = self.schema(&schema)?;
         Ok(match Encoder::create(schema, &options) {
-            Ok(encoder) => self.hold(HostEncoder { encoder, counted_bytes: 0 }, 0),
+            Ok(encoder) => self.hold(
+                HostEncoder {
+                    encoder,
+                    counted_bytes: 0,
+                },
+                0,
+            ),
             Err(failure) => Err(failure.into()),
         })
     }

@@ -62,10 +62,7 @@ pub fn read_batch(stream: &Buffer) -> Result<RecordBatch, Unsound> {
             if batch.columns().iter().any(|c| c.len() != batch.num_rows()) {
                 return unsound("a column is not as long as its batch");
             }
-            batch
-                .columns()
-                .iter()
-                .try_for_each(|c| sound::check_values(c))?;
+            batch.columns().iter().try_for_each(sound::check_values)?;
             return Ok(batch);
         } else {
             return unsound(

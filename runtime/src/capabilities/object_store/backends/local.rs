@@ -10,8 +10,12 @@
 //! All calls block; the host runs them where blocking is allowed.
 
 mod folder;
+mod publish;
 mod staging;
 mod stream;
+#[cfg(test)]
+mod tests;
+mod token;
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
@@ -20,7 +24,8 @@ use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use self::folder::{Entry, Folder, failure};
-pub use self::staging::{Upload, discard, list_staged, publish};
+pub use self::publish::{discard, list_staged, publish};
+pub use self::staging::Upload;
 pub use self::stream::ByteStream;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};

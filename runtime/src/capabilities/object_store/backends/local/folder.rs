@@ -204,7 +204,7 @@ impl Folder {
         let stat = rustix::fs::statat(&self.0, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let size = u64::try_from(stat.st_size).unwrap_or(0);
         let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
-        let nanoseconds = u64::try_from(stat.st_mtime_nsec).unwrap_or(0);
+        let nanoseconds = stat.st_mtime_nsec as u64;
         Ok((
             size,
             seconds

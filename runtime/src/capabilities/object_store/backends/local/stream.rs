@@ -48,9 +48,10 @@ impl ByteStream {
             let buffered = BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, file);
             Bytes::Gzip(Box::new(MultiGzDecoder::new(buffered)))
         } else {
-            // Seeking past the end is no error, and reading there gives nothing.
-            let offset = offset.min(i64::MAX.unsigned_abs());
-            file.seek(SeekFrom::Start(offset)).map_err(failure(&name))?;
+            // File systems refuse to seek past the largest file that they could hold.
+            file.metadata()
+                .and_then(|metadata| file.seek(SeekFrom::Start(offset.min(metadata.len()))))
+                .map_err(failure(&name))?;
             Bytes::Plain(file)
         };
         Ok(Self { name, bytes })

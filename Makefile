@@ -1,0 +1,80 @@
+# What there is to do with a clone. `make run` and `make test` need nothing but rustup, a C compiler
+# and (for the tests) Python 3.11 or later.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+TARGET := wasm32-wasip2
+WASM := guests/target/$(TARGET)/release
+BIN := target/release/dativo-wasm
+VENV ?= target/test-venv
+
+.PHONY: help run test lint guests target venv soak bench
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: guests ## Build everything in release and run jobs/quickstart.yaml: a CSV becomes Parquet
+	@echo "== building the runtime (release; some minutes the first time)"
+	cargo build --release -p dativo-wasm
+	@echo "== running jobs/quickstart.yaml"
+	$(BIN) run jobs/quickstart.yaml
+	@echo "== it wrote"
+	@ls -l out/quickstart/*.parquet
+	@echo "look at it with any Parquet tool, for example:"
+	@echo "  python3 -m pip install duckdb"
+	@echo "  python3 -c \"import duckdb; print(duckdb.sql(\\\"from 'out/quickstart/*.parquet' limit 5\\\"))\""
+	@echo "and at what a job would do: $(BIN) plan jobs/quickstart.yaml"
+
+test: guests venv ## Run every test
+	@echo "== tests of the runtime, with the hostile guests and readers from PyPI"
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python cargo test -p dativo-wasm
+	@echo "== tests of the guests' own code"
+	cd guests && cargo test --workspace --exclude hostile
+
+lint: guests ## Formatting, clippy, docs, licences
+	@echo "== formatting"
+	cargo fmt --check
+	cd guests && cargo fmt --check
+	@echo "== clippy"
+	cargo clippy --all-targets -- -D warnings
+	cd guests && cargo clippy --workspace --all-targets -- -D warnings
+	cd guests && cargo clippy --workspace --target $(TARGET) -- -D warnings
+	@echo "== docs"
+	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
+	cd guests && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
+	@echo "== licences, sources, duplicates"
+	cargo deny check bans licenses sources
+	cargo deny --manifest-path guests/Cargo.toml --config deny.toml check bans licenses sources
+
+guests: target ## Build the connectors and the hostile test guests into guests/dist
+	@echo "== building the guests for $(TARGET)"
+	cd guests && cargo build --release --target $(TARGET)
+	@mkdir -p guests/dist/test
+	@install_if_new() { cmp -s "$$1" "$$2" || cp "$$1" "$$2"; }; \
+	install_if_new $(WASM)/reader_csv.wasm guests/dist/csv.wasm; \
+	install_if_new $(WASM)/writer_parquet.wasm guests/dist/parquet.wasm; \
+	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
+	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm
+
+target:
+	@if ! ls "$$(rustc --print sysroot)/lib/rustlib/$(TARGET)/lib/"libstd-*.rlib >/dev/null 2>&1; then \
+	  echo "== the Rust target $(TARGET) is missing; adding it"; \
+	  if ! timeout 120 rustup target add $(TARGET); then \
+	    echo "rustup could not fetch $(TARGET): its server does not answer."; \
+	    echo "tools/install-wasip2-target builds the same from Debian's rust-src and wasi-libc; trying that"; \
+	    tools/install-wasip2-target; \
+	  fi; \
+	fi
+
+venv:
+	@tests/support/venv.sh $(VENV)
+
+soak: guests venv ## The heavy proofs: hundreds of kills (an hour)
+	@echo "== hundreds of kills"
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration exactly_once -- --nocapture
+
+bench: ## Warm start and peak memory of the release build (after make run)
+	bench/warm_start.sh
+	bench/memory.sh
