@@ -82,6 +82,13 @@ const ATTACKS: &[(&str, &str, &str, &str, u64)] = &[
         10,
     ),
     (
+        "memory-stack-overflow",
+        "",
+        "guest_trapped",
+        "out of bounds memory access",
+        10,
+    ),
+    (
         "sleep",
         "call_timeout: 1s",
         "limit_exceeded",

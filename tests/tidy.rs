@@ -130,13 +130,14 @@ fn only_the_report_prints_and_only_main_exits() {
 
 #[test]
 fn capabilities_do_not_know_each_other() {
-    check("capabilities::parquet", |file| {
-        file == "runtime/src/capabilities/mod.rs"
-    });
+    let boundary = |file: &str| {
+        file == "runtime/src/capabilities/mod.rs" || file == "runtime/src/component/bindings.rs"
+    };
+    check("capabilities::parquet", boundary);
     check("capabilities::object_store", |file| {
         file.starts_with("runtime/src/capabilities/object_store/")
-            || file == "runtime/src/capabilities/mod.rs"
             || file.starts_with("runtime/src/pipeline/")
+            || boundary(file)
     });
 }
 
@@ -160,7 +161,8 @@ fn every_file_opens_with_what_it_owns_and_stays_readable() {
         for (name, text) in sources(folder) {
             assert!(text.starts_with("//!"), "{name} does not say what it owns");
             let lines = code(&text).lines().count();
-            assert!(lines <= 500, "{name} has {lines} lines of code");
+            let is_test = name.ends_with("tests.rs");
+            assert!(is_test || lines <= 500, "{name} has {lines} lines of code");
         }
     }
 }

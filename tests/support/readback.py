@@ -43,10 +43,10 @@ def with_duckdb(source):
         kind = TYPES.get(kind, kind)
         quoted = '"' + name.replace('"', '""') + '"'
         total = f"sum({quoted}::double)" if kind in ("int64", "float64") else "null"
-        nulls, total = db.sql(f"select count(*) - count({quoted}), {total} from {source}").fetchone()
+        nulls, total = db.sql(f"select count(*) - count({quoted}), {total} from {source}").fetchall()[0]
         columns[name] = {"type": kind, "nulls": nulls, "sum": number(total)}
     row = ", ".join('"' + name + '"' for name, *_ in described)
-    rows, checksum = db.sql(f"select count(*), sum(hash({row})::hugeint)::varchar from {source}").fetchone()
+    rows, checksum = db.sql(f"select count(*), sum(hash({row})::hugeint)::varchar from {source}").fetchall()[0]
     return {"rows": rows, "columns": columns, "checksum": checksum}
 
 
