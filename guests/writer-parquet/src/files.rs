@@ -113,7 +113,7 @@ impl Files {
     fn begin(&mut self, folder: &str, batch: &RecordBatch) -> Result<OpenFile> {
         let name = format!("{}-{:05}-{:05}.parquet", self.run, self.split, self.begun);
         self.begun += 1;
-        let url = format!("{}{folder}{name}", self.config.root());
+        let url = self.config.object(&format!("{folder}{name}"));
         let options = json!({
             "compression": self.config.compression,
             "row_group_rows": self.config.row_group_rows,
