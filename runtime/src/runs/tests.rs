@@ -170,16 +170,24 @@ fn what_was_written_survives_a_power_cut() {
 fn of_many_that_open_a_new_store_at_once_every_one_gets_it() {
     for _ in 0..10 {
         let folder = tempfile::tempdir().unwrap();
+        let barrier = std::sync::Barrier::new(8);
+        let open = |n: u32| {
+            let job = JobKey {
+                job: format!("j{n}"),
+                ..key()
+            };
+            barrier.wait();
+            drop(
+                RunStore::open(&url(&folder))
+                    .unwrap()
+                    .begin(&job, &job.job)
+                    .unwrap(),
+            );
+        };
         std::thread::scope(|scope| {
             for n in 0..8 {
-                let url = url(&folder);
-                scope.spawn(move || {
-                    let job = JobKey {
-                        job: format!("j{n}"),
-                        ..key()
-                    };
-                    drop(RunStore::open(&url).unwrap().begin(&job, &job.job).unwrap());
-                });
+                let open = &open;
+                scope.spawn(move || open(n));
             }
         });
     }

@@ -20,7 +20,7 @@ enum Answer {
     /// The call was lost on its way there.
     Lost,
     /// It acted and its answer was lost.
-    AnswerLost,
+    Unheard,
     /// It acts after the run that sent it has ended.
     Late,
 }
@@ -162,7 +162,7 @@ impl Attempt<'_> {
             Answer::Yes if target.commit(ended, run, pending) => None,
             Answer::Yes | Answer::No => Some(Kind::Rejected),
             Answer::Lost => Some(Kind::Unavailable),
-            Answer::AnswerLost => {
+            Answer::Unheard => {
                 target.commit(ended, run, pending);
                 Some(Kind::GuestTrapped)
             }
@@ -336,7 +336,7 @@ proptest! {
     fn rows_arrive_once_whatever_crashes_on_one_machine_also_after_a_reset(
         steps in prop::collection::vec(
             prop_oneof![
-                8 => run(1, &[Answer::No, Answer::Lost, Answer::AnswerLost]),
+                8 => run(1, &[Answer::No, Answer::Lost, Answer::Unheard]),
                 1 => Just(Step::Reset),
             ],
             1..12,
@@ -351,7 +351,7 @@ proptest! {
     fn rows_arrive_once_whatever_crashes_or_is_deleted_on_two_machines_with_late_commits(
         steps in prop::collection::vec(
             prop_oneof![
-                12 => run(2, &[Answer::No, Answer::Lost, Answer::AnswerLost, Answer::Late]),
+                12 => run(2, &[Answer::No, Answer::Lost, Answer::Unheard, Answer::Late]),
                 1 => (0..2usize).prop_map(|machine| Step::DeleteStore { machine }),
                 1 => Just(Step::DeleteTarget),
             ],
