@@ -46,7 +46,7 @@ lint: guests ## Formatting, clippy, docs, licences
 	cd guests && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	@echo "== licences, sources, duplicates"
 	cargo deny check bans licenses sources
-	cargo deny --manifest-path guests/Cargo.toml check --config deny.toml bans licenses sources
+	cargo deny --manifest-path guests/Cargo.toml --config deny.toml check bans licenses sources
 
 guests: target ## Build the connectors and the hostile test guests into guests/dist
 	@echo "== building the guests for $(TARGET)"

@@ -16,7 +16,10 @@ fn patched(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let mut patched = bytes.to_vec();
     let mut at = 0;
-    while let Some(found) = patched[at..].windows(from.len()).position(|w| w == from.as_bytes()) {
+    while let Some(found) = patched[at..]
+        .windows(from.len())
+        .position(|w| w == from.as_bytes())
+    {
         patched[at + found..at + found + to.len()].copy_from_slice(to.as_bytes());
         at += found + to.len();
     }
@@ -58,9 +61,24 @@ fn runs_a_component_by_its_path() {
 fn refuses_what_is_no_component_with_the_reason() {
     let healthy = component();
     let cases: [(&str, Vec<u8>, &str, &str); 6] = [
-        ("text", b"hello".to_vec(), "component_invalid", "not a valid WebAssembly component"),
-        ("core", b"\0asm\x01\0\0\0".to_vec(), "component_invalid", "not a valid WebAssembly component"),
-        ("cut", healthy[..healthy.len() / 2].to_vec(), "component_invalid", "not a valid"),
+        (
+            "text",
+            b"hello".to_vec(),
+            "component_invalid",
+            "not a valid WebAssembly component",
+        ),
+        (
+            "core",
+            b"\0asm\x01\0\0\0".to_vec(),
+            "component_invalid",
+            "not a valid WebAssembly component",
+        ),
+        (
+            "cut",
+            healthy[..healthy.len() / 2].to_vec(),
+            "component_invalid",
+            "not a valid",
+        ),
         (
             "newer",
             patched(&healthy, "@0.1.0", "@9.1.0"),
@@ -75,7 +93,11 @@ fn refuses_what_is_no_component_with_the_reason() {
         ),
         (
             "no-role",
-            patched(&healthy, "dativo:connector/reader@", "dativo:connector/raeder@"),
+            patched(
+                &healthy,
+                "dativo:connector/reader@",
+                "dativo:connector/raeder@",
+            ),
             "component_invalid",
             "neither `reader` nor `writer`",
         ),
@@ -88,7 +110,10 @@ fn refuses_what_is_no_component_with_the_reason() {
         let error = &report["errors"][0];
         assert_eq!(code, 2, "{name}: {report}");
         assert_eq!(error["kind"], kind, "{name}: {report}");
-        assert!(error["message"].as_str().unwrap().contains(text), "{name}: {report}");
+        assert!(
+            error["message"].as_str().unwrap().contains(text),
+            "{name}: {report}"
+        );
     }
 }
 
@@ -99,7 +124,12 @@ fn names_what_is_there_when_a_connector_is_unknown() {
     assert_eq!(code, 2);
     let error = &report["errors"][0];
     assert_eq!(error["message"], "there is no connector `nowhere`");
-    assert!(error["hint"].as_str().unwrap().contains("built in are `csv`, `parquet`, `discard`"));
+    assert!(
+        error["hint"]
+            .as_str()
+            .unwrap()
+            .contains("built in are `csv`, `parquet`, `discard`")
+    );
     assert_eq!(error["location"]["line"], 2);
 }
 
@@ -112,7 +142,10 @@ fn a_component_in_the_wrong_role_is_refused() {
     let file = dir.write("job.yaml", text);
     let output = cli(&dir, &["run", file.to_str().unwrap(), "--json"]);
     assert_eq!(output.code, 2);
-    let message = output.json()["errors"][0]["message"].as_str().unwrap().to_owned();
+    let message = output.json()["errors"][0]["message"]
+        .as_str()
+        .unwrap()
+        .to_owned();
     assert_eq!(message, "`x` is a reader, and the job uses it as a writer");
 }
 
@@ -141,12 +174,16 @@ fn a_component_that_uses_storage_needs_a_grant() {
     std::fs::write(dir.path().join("data.csv"), "n\n1\n").unwrap();
     let text = "tenant_id: t\nsource: { reader: { type: custom, implementation: csv, \
                 config: { file_path: data.csv } } }\n\
-                target: { writer: { type: custom, implementation: ./bare.wasm } }\n";
+                target: { writer: { type: custom, implementation: ./bare.wasm, config: { path: out } } }\n";
     std::fs::write(dir.path().join("bare.wasm"), bare_writer()).unwrap();
     let file = dir.write("job.yaml", text);
     let output = cli(&dir, &["run", file.to_str().unwrap(), "--json"]);
     let error = output.json()["errors"][0].clone();
-    assert_eq!((output.code, &error["kind"]), (2, &"grant_missing".into()), "{error}");
+    assert_eq!(
+        (output.code, &error["kind"]),
+        (2, &"grant_missing".into()),
+        "{error}"
+    );
     assert_eq!(
         error["hint"],
         "add `grants: { object-store: [...] }` under `target.writer`"
@@ -156,14 +193,21 @@ fn a_component_that_uses_storage_needs_a_grant() {
 /// The Parquet writer without the keyword that derives its grants from its config.
 fn bare_writer() -> Vec<u8> {
     let built_in = Path::new(env!("CARGO_MANIFEST_DIR")).join("../guests/dist/parquet.wasm");
-    let bytes = patched(&std::fs::read(built_in).unwrap(), "x-dativo-grants", "x-nothing-grant");
-    patched(&bytes, "\"required\"", "\"x-requir\"")
+    patched(
+        &std::fs::read(built_in).unwrap(),
+        "x-dativo-grants",
+        "x-nothing-grant",
+    )
 }
 
 #[test]
 fn inspect_tells_kind_version_config_and_imports() {
     let dir = TestDir::new();
-    for (name, kind) in [("csv", "reader"), ("parquet", "writer"), ("discard", "writer")] {
+    for (name, kind) in [
+        ("csv", "reader"),
+        ("parquet", "writer"),
+        ("discard", "writer"),
+    ] {
         let shown = cli(&dir, &["inspect", name, "--json"]).json();
         assert_eq!(shown["kind"], kind, "{shown}");
         assert_eq!(shown["contract"], "0.1.0");

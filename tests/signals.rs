@@ -19,21 +19,37 @@ fn a_signal_stops_a_run_and_leaves_nothing_behind() {
         );
         let plugins = plugins.to_str().unwrap();
         let job = file.to_str().unwrap();
-        let child = command(&dir, &["run", job, "--json", "--plugins", plugins]).spawn().unwrap();
+        let child = command(&dir, &["run", job, "--json", "--plugins", plugins])
+            .spawn()
+            .unwrap();
         std::thread::sleep(Duration::from_secs(3));
         let sent = Instant::now();
-        let kill = Command::new("kill").args(["-s", signal, &child.id().to_string()]).status();
+        let kill = Command::new("kill")
+            .args(["-s", signal, &child.id().to_string()])
+            .status();
         assert!(kill.unwrap().success());
         let output = child.wait_with_output().unwrap();
-        assert!(sent.elapsed() < Duration::from_secs(15), "{signal}: {:?}", sent.elapsed());
+        assert!(
+            sent.elapsed() < Duration::from_secs(15),
+            "{signal}: {:?}",
+            sent.elapsed()
+        );
         assert_eq!(output.status.code(), Some(130), "{signal}");
         let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
         assert_eq!(report["status"], "cancelled", "{report}");
         assert_eq!(report["error"]["kind"], "cancelled", "{report}");
         assert!(report["rows_read"].as_u64().unwrap() > 0, "{report}");
         assert_eq!(report["rows_written"], 0, "{report}");
-        assert_eq!(files_below(&dir.path().join("out")), Vec::<String>::new(), "{signal}");
-        let state = cli(&dir, &["state", "show", job, "--json", "--plugins", plugins]).json();
+        assert_eq!(
+            files_below(&dir.path().join("out")),
+            Vec::<String>::new(),
+            "{signal}"
+        );
+        let state = cli(
+            &dir,
+            &["state", "show", job, "--json", "--plugins", plugins],
+        )
+        .json();
         assert!(state["last_commit"].is_null(), "{state}");
     }
 }
@@ -50,7 +66,9 @@ fn two_runs_of_one_job_do_not_overlap() {
          target: { writer: { type: custom, implementation: discard } }\n",
     );
     let job = file.to_str().unwrap();
-    let mut first = command(&dir, &["run", job, "--json", "--plugins", plugins]).spawn().unwrap();
+    let mut first = command(&dir, &["run", job, "--json", "--plugins", plugins])
+        .spawn()
+        .unwrap();
     std::thread::sleep(Duration::from_secs(3));
     let second = cli(&dir, &["run", job, "--json", "--plugins", plugins]);
     first.kill().unwrap();

@@ -1,232 +1,260 @@
-//! Where records begin in a file that is cut into splits, without finding their fields.
+//! Where records begin near given offsets, found by one pass over the text.
 //!
-//! A line end inside quotes ends no record, and whether a byte stands inside quotes depends on every
-//! quote before it. So the bytes up to the last cut are looked through once, for quotes and line ends
-//! alone. It must agree with [`scan`](crate::scan): there too, quotes open at the start of a field only.
+//! It follows the rules of [`crate::scan`], but only has to look at quotes: outside quotes a quote
+//! opens where the byte before it ends a field, and inside it closes unless another one follows.
 
-use memchr::{memchr, memchr_iter};
+use std::io::BufRead;
 
-use crate::scan::Dialect;
+use dativo_connector::{ByteReader, Result};
 
-/// The start of a record.
+use crate::scan::Format;
+use crate::simd::{BLOCK, marks_of};
+use crate::window::newlines;
+
+/// The first byte of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Start {
-    /// In bytes from the start of the file.
+pub struct Boundary {
     pub offset: u64,
-    /// The line that begins there, from 1.
+    /// Physical line, from 1.
     pub line: u64,
 }
 
+/// For each of `targets`, which ascend, the first record that begins there or after; `first` is a
+/// record's start, and `source` begins there. None that falls on another, and none at the end.
+pub fn boundaries(
+    mut source: impl BufRead,
+    format: Format,
+    first: Boundary,
+    targets: &[u64],
+) -> Result<Vec<Boundary>> {
+    let mut found: Vec<Boundary> = Vec::new();
+    let mut cursor = Cursor {
+        format,
+        state: State::Plain,
+        before: b'\n',
+    };
+    let mut here = first;
+    let mut targets = targets.iter().copied().peekable();
+    // A record's start is only that once a byte follows it.
+    let mut pending = None;
+    while targets.peek().is_some() || pending.is_some() {
+        let block = source.fill_buf().map_err(ByteReader::error)?;
+        if block.is_empty() {
+            break;
+        }
+        found.extend(pending.take());
+        let Some(&target) = targets.peek() else { break };
+        if found.last().unwrap_or(&first).offset >= target {
+            targets.next();
+            continue;
+        }
+        // The newline before `target` makes a record start of it, and so belongs to the slow part.
+        let far = usize::try_from((target - 1).saturating_sub(here.offset)).unwrap_or(usize::MAX);
+        let length = if far > 0 {
+            let length = far.min(block.len());
+            cursor.skim(&block[..length]);
+            length
+        } else {
+            match cursor.record_end(block) {
+                Some(length) => {
+                    targets.next();
+                    let line = here.line + newlines(&block[..length]);
+                    pending = Some(Boundary {
+                        offset: here.offset + length as u64,
+                        line,
+                    });
+                    length
+                }
+                None => block.len(),
+            }
+        };
+        here.offset += length as u64;
+        here.line += newlines(&block[..length]);
+        source.consume(length);
+    }
+    Ok(found)
+}
+
+struct Cursor {
+    format: Format,
+    state: State,
+    /// The byte before the next one.
+    before: u8,
+}
+
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Within {
-    /// `field_start`: the byte before was a delimiter or ended a record.
-    Plain {
-        field_start: bool,
-    },
-    Quotes,
-    /// Behind a quote inside quotes: it closed the field, or the next quote doubles it.
-    Closing,
+enum State {
+    Plain,
+    Quoted,
+    /// After a quote inside quotes: the next byte tells whether it was the closing one.
+    Ending,
 }
 
-/// Takes a file piece by piece and finds the first record at or after each of some offsets.
-pub struct Boundaries {
-    dialect: Dialect,
-    /// Offsets that are looked for, the next one last.
-    wanted: Vec<u64>,
-    found: Vec<Start>,
-    at: Start,
-    within: Within,
-}
-
-impl Boundaries {
-    /// `from` is the start of a record; `wanted` are the offsets, ascending.
-    pub fn new(dialect: Dialect, from: Start, mut wanted: Vec<u64>) -> Self {
-        wanted.reverse();
-        let within = Within::Plain { field_start: true };
-        Self {
-            dialect,
-            wanted,
-            found: Vec::new(),
-            at: from,
-            within,
-        }
-    }
-
-    /// Whether every offset was found: the rest of the file need not be looked at.
-    pub fn is_done(&self) -> bool {
-        self.wanted.is_empty()
-    }
-
-    /// The records found, ascending, each once.
-    pub fn found(self) -> Vec<Start> {
-        self.found
-    }
-
-    /// Looks through the bytes that follow those of the last call.
-    pub fn feed(&mut self, bytes: &[u8]) {
-        let mut rest = bytes;
-        while !rest.is_empty() && !self.is_done() {
-            let taken = match self.within {
-                Within::Plain { field_start } => self.plain(rest, field_start),
-                Within::Quotes => {
-                    let taken = memchr(self.dialect.quote, rest).map(|at| at + 1);
-                    if taken.is_some() {
-                        self.within = Within::Closing;
+impl Cursor {
+    /// Passes over `text`, quote by quote.
+    fn skim(&mut self, text: &[u8]) {
+        let (Some(quote), Some(&last)) = (self.format.quote, text.last()) else {
+            return;
+        };
+        for (index, block) in text.chunks(BLOCK).enumerate() {
+            let mut quotes = marks_of(block, quote);
+            if quotes == 0 && self.state != State::Ending {
+                continue;
+            }
+            let base = index * BLOCK;
+            // Whether a quote that ended the last block was the closing one.
+            if self.state == State::Ending {
+                self.state = if quotes & 1 == 0 {
+                    State::Plain
+                } else {
+                    State::Quoted
+                };
+                quotes &= !1;
+            }
+            while quotes != 0 {
+                let bit = quotes.trailing_zeros() as usize;
+                quotes &= quotes - 1;
+                let at = base + bit;
+                match self.state {
+                    State::Quoted => match block.get(bit + 1) {
+                        Some(&next) if next == quote => quotes &= quotes - 1,
+                        Some(_) => self.state = State::Plain,
+                        None => self.state = State::Ending,
+                    },
+                    State::Plain | State::Ending => {
+                        let before = if at == 0 { self.before } else { text[at - 1] };
+                        if self.begins_field(before) {
+                            self.state = State::Quoted;
+                        }
                     }
-                    taken.unwrap_or(rest.len())
                 }
-                Within::Closing if rest[0] == self.dialect.quote => {
-                    self.within = Within::Quotes;
-                    1
-                }
-                Within::Closing => {
-                    self.within = Within::Plain { field_start: false };
-                    0
-                }
-            };
-            self.advance(&rest[..taken]);
-            rest = &rest[taken..];
-        }
-    }
-
-    /// Takes bytes outside quotes, up to and with the quote that opens the next field.
-    fn plain(&mut self, rest: &[u8], field_start: bool) -> usize {
-        let (mut from, mut field_start) = (0, field_start);
-        loop {
-            let Some(at) = memchr(self.dialect.quote, &rest[from..]).map(|at| from + at) else {
-                self.starts(rest);
-                let field_start = self.begins_field(rest.last().copied(), field_start);
-                self.within = Within::Plain { field_start };
-                return rest.len();
-            };
-            let before = at.checked_sub(1).map(|before| rest[before]);
-            if self.begins_field(before, field_start) {
-                self.starts(&rest[..at]);
-                self.within = Within::Quotes;
-                return at + 1;
-            }
-            // A quote inside a field that began without one is text.
-            (from, field_start) = (at + 1, false);
-            if from == rest.len() {
-                self.starts(rest);
-                self.within = Within::Plain { field_start: false };
-                return from;
             }
         }
+        self.before = last;
     }
 
-    fn begins_field(&self, before: Option<u8>, otherwise: bool) -> bool {
-        before.map_or(otherwise, |byte| {
-            byte == self.dialect.delimiter || byte == b'\n'
-        })
+    fn begins_field(&self, before: u8) -> bool {
+        before == self.format.delimiter || before == b'\n'
     }
 
-    /// Records the starts of wanted records among `plain` bytes, which begin at `self.at`.
-    fn starts(&mut self, plain: &[u8]) {
-        while let Some(&wanted) = self.wanted.last() {
-            // The line end before the wanted offset already ends a record there.
-            let skip = wanted.saturating_sub(self.at.offset).saturating_sub(1);
-            let Some(tail) = usize::try_from(skip)
-                .ok()
-                .and_then(|skip| plain.get(skip..))
-            else {
-                return;
+    /// Passes over the rest of a record, byte by byte. None where `text` ends before it.
+    fn record_end(&mut self, text: &[u8]) -> Option<usize> {
+        for (at, &byte) in text.iter().enumerate() {
+            let is_quote = Some(byte) == self.format.quote;
+            self.state = match self.state {
+                State::Quoted if is_quote => State::Ending,
+                State::Quoted => State::Quoted,
+                State::Ending if is_quote => State::Quoted,
+                State::Plain if is_quote && self.begins_field(self.before) => State::Quoted,
+                State::Plain | State::Ending => State::Plain,
             };
-            let Some(line_end) = memchr(b'\n', tail) else {
-                return;
-            };
-            let length = plain.len() - tail.len() + line_end + 1;
-            let start = Start {
-                offset: self.at.offset + length as u64,
-                line: self.at.line + memchr_iter(b'\n', &plain[..length]).count() as u64,
-            };
-            self.found.push(start);
-            while self
-                .wanted
-                .last()
-                .is_some_and(|wanted| *wanted <= start.offset)
-            {
-                self.wanted.pop();
+            self.before = byte;
+            if byte == b'\n' && self.state == State::Plain {
+                return Some(at + 1);
             }
         }
-    }
-
-    fn advance(&mut self, bytes: &[u8]) {
-        self.at.offset += bytes.len() as u64;
-        self.at.line += memchr_iter(b'\n', bytes).count() as u64;
+        None
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::scan::Found;
-    use crate::scan::tests::COMMA;
+    use std::io::BufReader;
+
     use proptest::prelude::*;
 
-    /// Where the scanner finds records to begin.
-    fn by_scanning(text: &[u8]) -> Option<Vec<Start>> {
-        let (mut starts, mut fields) = (Vec::new(), Vec::new());
-        let mut at = Start { offset: 0, line: 1 };
-        loop {
-            starts.push(at);
-            match COMMA
-                .scan(&text[at.offset as usize..], true, &mut fields)
-                .ok()?
-            {
-                Found::Record { length, lines } => {
-                    at = Start {
-                        offset: at.offset + length as u64,
-                        line: at.line + lines,
-                    };
-                }
-                _ => return Some(starts),
-            }
+    use super::*;
+    use crate::scan::{Bounds, scan};
+
+    const CSV: Format = Format {
+        delimiter: b',',
+        quote: Some(b'"'),
+    };
+    const START: Boundary = Boundary { offset: 0, line: 1 };
+
+    /// Every record start that the scanner sees.
+    fn starts(text: &[u8]) -> Vec<u64> {
+        let (mut at, mut starts, mut fields) = (0, Vec::new(), Vec::new());
+        while at < text.len() {
+            starts.push(at as u64);
+            let bounds = Bounds {
+                records: 1,
+                bytes: usize::MAX,
+                width: None,
+                at_end: true,
+            };
+            at += scan(&text[at..], CSV, bounds, &mut fields).unwrap().bytes;
         }
+        starts
     }
 
-    fn by_looking(text: &[u8], wanted: Vec<u64>, piece: usize) -> Vec<Start> {
-        let mut boundaries = Boundaries::new(COMMA, Start { offset: 0, line: 1 }, wanted);
-        text.chunks(piece).for_each(|piece| boundaries.feed(piece));
-        boundaries.found()
+    fn check(text: &str, block: usize) {
+        let starts = starts(text.as_bytes());
+        for target in 1..text.len() as u64 + 2 {
+            let source = BufReader::with_capacity(block, text.as_bytes());
+            let found = boundaries(source, CSV, START, &[target]).unwrap();
+            let expected = starts.iter().find(|start| **start >= target);
+            assert_eq!(
+                found.first().map(|b| b.offset),
+                expected.copied(),
+                "{text:?} {target}"
+            );
+            if let Some(Boundary { offset, line }) = found.first() {
+                assert_eq!(*line, 1 + newlines(&text.as_bytes()[..*offset as usize]));
+            }
+        }
     }
 
     #[test]
-    fn a_line_end_in_quotes_begins_no_record() {
-        let text = b"a,\"x\ny\"\nb,\"\"\"\n\"\nc,d\"\ne,f\n";
-        let expected = by_scanning(text).unwrap();
-        for wanted in 1..text.len() as u64 {
-            let first = expected
-                .iter()
-                .find(|start| start.offset >= wanted)
-                .copied();
-            for piece in 1..=text.len() {
-                assert_eq!(
-                    by_looking(text, vec![wanted], piece),
-                    Vec::from_iter(first),
-                    "{wanted} {piece}"
-                );
-            }
+    fn newlines_in_quotes_are_no_record_ends() {
+        for block in [1, 2, 3, 7, 64, 1000] {
+            check("a,b\nc,d\n", block);
+            check("a,\"\n\n\n\"\nc,d\n", block);
+            check(
+                "\"\"\"\n\",\"\"\n\"\"\"\"\n\n\"a\"\"\n\"\"\"\nx\"\ny\"\"\nz",
+                block,
+            );
+            check(
+                &format!("{}\"\n\",\"\n\"\n", "x,\"\"\r\n".repeat(30)),
+                block,
+            );
         }
+    }
+
+    #[test]
+    fn several_targets_give_different_records() {
+        let text = "a\nbbbbbbbb\nc\nd\n";
+        let offsets = |targets: &[u64]| {
+            let found = boundaries(text.as_bytes(), CSV, START, targets).unwrap();
+            found
+                .iter()
+                .map(|boundary| boundary.offset)
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(offsets(&[1, 2, 3, 4, 5, 12]), [2, 11, 13]);
+        assert_eq!(offsets(&[14]), Vec::<u64>::new());
+        assert_eq!(offsets(&[]), Vec::<u64>::new());
     }
 
     proptest! {
         #[test]
-        fn agrees_with_the_scanner_on_any_text(
-            text in "[ab,\"\r\n]{0,60}", wanted in prop::collection::btree_set(1_u64..60, 1..4),
-            piece in 1_usize..20,
+        fn agrees_with_the_scanner(
+            rows in prop::collection::vec(
+                prop::collection::vec(("[a\",\n\r]{0,9}|x{50,80}", any::<bool>()), 1..4), 0..20),
+            block in 1usize..100,
         ) {
-            let text = text.as_bytes();
-            let Some(starts) = by_scanning(text) else { return Ok(()) };
-            let ends_in_line_end = text.last() == Some(&b'\n');
-            let is_start = |start: &&Start| (start.offset as usize) < text.len() || ends_in_line_end;
-            let mut expected: Vec<Start> = wanted
+            let field = |(text, quoted): &(String, bool)| {
+                if *quoted || text.contains([',', '\n', '\r']) || text.starts_with('"') {
+                    format!("\"{}\"", text.replace('"', "\"\""))
+                } else {
+                    text.clone()
+                }
+            };
+            let text: String = rows
                 .iter()
-                .filter_map(|at| starts.iter().filter(is_start).find(|start| start.offset >= *at))
-                .copied()
+                .map(|row| row.iter().map(field).collect::<Vec<_>>().join(",") + "\n")
                 .collect();
-            expected.dedup();
-            prop_assert_eq!(by_looking(text, wanted.into_iter().collect(), piece), expected);
+            check(&text, block);
         }
     }
 }

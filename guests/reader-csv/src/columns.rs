@@ -1,120 +1,240 @@
-//! Typed columns that grow value by value and become batches.
+//! Columns of a batch being filled, one chunk of records at a time.
+//!
+//! Knows values and types. Where a value came from is known to `rows`.
 
 use std::sync::Arc;
 
-use arrow_array::builder::{
-    BooleanBuilder, Date32Builder, Float64Builder, Int64Builder, StringBuilder,
-    TimestampMicrosecondBuilder,
+use arrow_array::{
+    ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringArray,
+    TimestampMicrosecondArray,
 };
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use dativo_connector::{Error, Result};
+use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 
-use crate::table::Column;
-use crate::value::{self, Kind};
+use crate::parse::{Manner, boolean, date, float64, int64, timestamp};
+use crate::scan::{Field, Format};
+use crate::types::{Column, Type};
 
-/// The Arrow schema of columns. Any of them may hold nulls.
-pub fn schema(columns: &[Column]) -> SchemaRef {
-    let fields = columns
-        .iter()
-        .map(|column| Field::new(&column.name, arrow_type(column.kind), true));
-    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+/// The texts that stand for null.
+#[derive(Clone, Debug)]
+pub struct Nulls {
+    empty: bool,
+    others: Vec<Vec<u8>>,
 }
 
-fn arrow_type(kind: Kind) -> DataType {
-    match kind {
-        Kind::Bool => DataType::Boolean,
-        Kind::Int64 => DataType::Int64,
-        Kind::Float64 => DataType::Float64,
-        Kind::Date => DataType::Date32,
-        Kind::Timestamp => DataType::Timestamp(TimeUnit::Microsecond, None),
-        Kind::TimestampTz => DataType::Timestamp(TimeUnit::Microsecond, Some("UTC".into())),
-        Kind::String => DataType::Utf8,
+impl Nulls {
+    pub fn new(texts: &[String]) -> Self {
+        let (empty, others): (Vec<_>, Vec<_>) = texts.iter().partition(|text| text.is_empty());
+        Self {
+            empty: !empty.is_empty(),
+            others: others
+                .into_iter()
+                .map(|text| text.clone().into_bytes())
+                .collect(),
+        }
+    }
+
+    #[inline]
+    pub fn contain(&self, value: &[u8]) -> bool {
+        if value.is_empty() {
+            self.empty
+        } else {
+            self.others.iter().any(|other| other == value)
+        }
     }
 }
 
-/// One column being filled.
-pub enum Builder {
-    Bool(BooleanBuilder),
-    Int64(Int64Builder),
-    Float64(Float64Builder),
-    Date(Date32Builder),
-    Timestamp(TimestampMicrosecondBuilder),
-    TimestampTz(TimestampMicrosecondBuilder),
-    String(StringBuilder),
+/// Records of a text, as the scanner found them.
+pub struct Chunk<'a> {
+    pub text: &'a [u8],
+    pub format: Format,
+    pub nulls: &'a Nulls,
+    pub fields: &'a [Field],
+    /// Fields of a record.
+    pub width: usize,
+}
+
+impl Chunk<'_> {
+    /// The fields of one column.
+    fn column(&self, index: usize) -> impl Iterator<Item = Field> {
+        self.fields.iter().skip(index).step_by(self.width).copied()
+    }
+}
+
+/// A value that is not of its column's type: the number of its record in the chunk.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Misfit(pub usize);
+
+/// A column of the next batch.
+pub struct Builder {
+    values: Values,
+    nulls: NullBufferBuilder,
+    manner: Manner,
+    scratch: Vec<u8>,
+}
+
+enum Values {
+    Int64(Vec<i64>),
+    Float64(Vec<f64>),
+    Bool(BooleanBufferBuilder),
+    Date(Vec<i32>),
+    Timestamp { micros: Vec<i64>, has_zone: bool },
+    String { ends: Vec<i32>, bytes: Vec<u8> },
 }
 
 impl Builder {
-    pub fn new(kind: Kind) -> Self {
-        match kind {
-            Kind::Bool => Self::Bool(BooleanBuilder::new()),
-            Kind::Int64 => Self::Int64(Int64Builder::new()),
-            Kind::Float64 => Self::Float64(Float64Builder::new()),
-            Kind::Date => Self::Date(Date32Builder::new()),
-            Kind::Timestamp => Self::Timestamp(TimestampMicrosecondBuilder::new()),
-            Kind::TimestampTz => {
-                let builder = TimestampMicrosecondBuilder::new();
-                Self::TimestampTz(builder.with_data_type(arrow_type(Kind::TimestampTz)))
+    pub fn new(column: &Column) -> Self {
+        let values = match column.kind {
+            Type::Int64 => Values::Int64(Vec::new()),
+            Type::Float64 => Values::Float64(Vec::new()),
+            Type::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
+            Type::Date => Values::Date(Vec::new()),
+            Type::Timestamp => Values::Timestamp {
+                micros: Vec::new(),
+                has_zone: false,
+            },
+            Type::TimestampTz => Values::Timestamp {
+                micros: Vec::new(),
+                has_zone: true,
+            },
+            Type::String => Values::String {
+                ends: vec![0],
+                bytes: Vec::new(),
+            },
+        };
+        let nulls = NullBufferBuilder::new(0);
+        Self {
+            values,
+            nulls,
+            manner: column.manner(),
+            scratch: Vec::new(),
+        }
+    }
+
+    /// Appends column `index` of every record of `chunk`.
+    pub fn append(&mut self, chunk: &Chunk<'_>, index: usize) -> Result<(), Misfit> {
+        let Self {
+            values,
+            nulls,
+            manner,
+            scratch,
+        } = self;
+        let manner = *manner;
+        match values {
+            Values::Int64(values) => {
+                let parse = |text: &[u8]| int64(text, manner);
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    values.push(value)
+                })
             }
-            Kind::String => Self::String(StringBuilder::new()),
+            Values::Float64(values) => {
+                let parse = |text: &[u8]| float64(text, manner);
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    values.push(value)
+                })
+            }
+            Values::Bool(values) => typed(chunk, index, nulls, scratch, boolean, |value| {
+                values.append(value)
+            }),
+            Values::Date(values) => typed(chunk, index, nulls, scratch, date, |value| {
+                values.push(value)
+            }),
+            Values::Timestamp { micros, has_zone } => {
+                let parse = |text: &[u8]| {
+                    timestamp(text, manner)
+                        .filter(|timestamp| timestamp.has_zone == *has_zone)
+                        .map(|timestamp| timestamp.micros)
+                };
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    micros.push(value)
+                })
+            }
+            Values::String { ends, bytes } => {
+                strings(
+                    chunk,
+                    index,
+                    &mut self.nulls,
+                    &mut self.scratch,
+                    ends,
+                    bytes,
+                );
+                Ok(())
+            }
         }
     }
 
-    pub fn is_text(&self) -> bool {
-        matches!(self, Self::String(_))
-    }
-
-    /// Adds the value of a field; false where the field is not of the column's type.
-    #[must_use]
-    pub fn push(&mut self, text: &[u8]) -> bool {
-        macro_rules! push {
-            ($builder:ident, $value:expr) => {
-                match $value {
-                    Some(value) => {
-                        $builder.append_value(value);
-                        true
-                    }
-                    None => false,
-                }
-            };
-        }
-        match self {
-            Self::Bool(builder) => push!(builder, value::bool(text)),
-            Self::Int64(builder) => push!(builder, value::int64(text)),
-            Self::Float64(builder) => push!(builder, value::float64(text)),
-            Self::Date(builder) => push!(builder, value::date(text)),
-            Self::Timestamp(builder) => push!(builder, value::timestamp(text)),
-            Self::TimestampTz(builder) => push!(builder, value::timestamptz(text)),
-            Self::String(builder) => push!(builder, std::str::from_utf8(text).ok()),
-        }
-    }
-
-    pub fn push_null(&mut self) {
-        match self {
-            Self::Bool(builder) => builder.append_null(),
-            Self::Int64(builder) => builder.append_null(),
-            Self::Float64(builder) => builder.append_null(),
-            Self::Date(builder) => builder.append_null(),
-            Self::Timestamp(builder) | Self::TimestampTz(builder) => builder.append_null(),
-            Self::String(builder) => builder.append_null(),
-        }
-    }
-
-    fn finish(&mut self) -> ArrayRef {
-        match self {
-            Self::Bool(builder) => Arc::new(builder.finish()),
-            Self::Int64(builder) => Arc::new(builder.finish()),
-            Self::Float64(builder) => Arc::new(builder.finish()),
-            Self::Date(builder) => Arc::new(builder.finish()),
-            Self::Timestamp(builder) | Self::TimestampTz(builder) => Arc::new(builder.finish()),
-            Self::String(builder) => Arc::new(builder.finish()),
-        }
+    /// The array of all that was appended; the builder starts anew.
+    pub fn finish(&mut self) -> Result<ArrayRef, arrow_schema::ArrowError> {
+        let nulls = self.nulls.finish();
+        Ok(match &mut self.values {
+            Values::Int64(values) => Arc::new(Int64Array::new(renew(values).into(), nulls)),
+            Values::Float64(values) => Arc::new(Float64Array::new(renew(values).into(), nulls)),
+            Values::Bool(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
+            Values::Date(values) => Arc::new(Date32Array::new(renew(values).into(), nulls)),
+            Values::Timestamp { micros, has_zone } => {
+                let zone = has_zone.then_some("UTC");
+                let array = TimestampMicrosecondArray::new(renew(micros).into(), nulls);
+                Arc::new(array.with_timezone_opt(zone))
+            }
+            Values::String { ends, bytes } => {
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(renew(ends)));
+                ends.push(0);
+                Arc::new(StringArray::try_new(
+                    offsets,
+                    Buffer::from_vec(renew(bytes)),
+                    nulls,
+                )?)
+            }
+        })
     }
 }
 
-/// All that was pushed, as one batch; the builders start anew.
-pub fn finish(builders: &mut [Builder], schema: &SchemaRef) -> Result<RecordBatch> {
-    let columns = builders.iter_mut().map(Builder::finish).collect();
-    RecordBatch::try_new(schema.clone(), columns)
-        .map_err(|error| Error::internal(error.to_string()))
+/// Takes the values and makes room for as many again.
+fn renew<T>(values: &mut Vec<T>) -> Vec<T> {
+    let room = Vec::with_capacity(values.len());
+    std::mem::replace(values, room)
+}
+
+/// Parses every value of a column and hands it to `push`, anything for null.
+#[inline(always)]
+fn typed<T: Default>(
+    chunk: &Chunk<'_>,
+    index: usize,
+    nulls: &mut NullBufferBuilder,
+    scratch: &mut Vec<u8>,
+    parse: impl Fn(&[u8]) -> Option<T>,
+    mut push: impl FnMut(T),
+) -> Result<(), Misfit> {
+    for (record, field) in chunk.column(index).enumerate() {
+        let text = field.value(chunk.text, chunk.format, scratch);
+        if chunk.nulls.contain(text) {
+            nulls.append_null();
+            push(T::default());
+        } else {
+            nulls.append_non_null();
+            push(parse(text).ok_or(Misfit(record))?);
+        }
+    }
+    Ok(())
+}
+
+/// A quoted text is never null: `""` is an empty string.
+fn strings(
+    chunk: &Chunk<'_>,
+    index: usize,
+    nulls: &mut NullBufferBuilder,
+    scratch: &mut Vec<u8>,
+    ends: &mut Vec<i32>,
+    bytes: &mut Vec<u8>,
+) {
+    for field in chunk.column(index) {
+        let text = field.value(chunk.text, chunk.format, scratch);
+        if !field.is_quoted() && chunk.nulls.contain(text) {
+            nulls.append_null();
+        } else {
+            nulls.append_non_null();
+            bytes.extend_from_slice(text);
+        }
+        // A batch is cut long before two gigabytes.
+        ends.push(bytes.len() as i32);
+    }
 }

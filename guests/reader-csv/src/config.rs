@@ -1,37 +1,65 @@
-//! The `config` block: keys, defaults, and what the schema alone cannot say.
+//! The `config` block: keys, defaults, and what they mean.
 
 use dativo_connector::{Error, Result};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::value::Kind;
+use crate::columns::Nulls;
+use crate::rows::Source;
+use crate::scan::Format;
+use crate::types::{Column, Type};
 
-/// The smallest split by default: below it a second instance costs more than it brings.
+/// Rows in a batch, where the host does not ask for fewer.
+const DEFAULT_BATCH_ROWS: usize = 65_536;
+
+const DEFAULT_SAMPLE_ROWS: usize = 10_000;
+
+/// Below this a second instance costs more than it saves, in bytes.
 const DEFAULT_SPLIT_BYTES: u64 = 16 << 20;
 
-#[derive(Clone, Deserialize)]
-#[serde(default)]
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Config {
     pub file_path: String,
     pub header: bool,
-    pub delimiter: String,
-    pub quote: String,
-    /// Rows of a batch, where it is less than the host asks for.
+    delimiter: String,
+    quote: String,
     pub batch_size: usize,
-    pub skip_rows: u64,
-    pub compression: String,
-    pub null_values: Vec<String>,
+    pub skip_rows: usize,
+    compression: Compression,
+    null_values: Vec<String>,
     pub sample_rows: usize,
-    pub schema: Option<Vec<DeclaredColumn>>,
+    #[serde(rename = "schema")]
+    pub declared: Vec<Declared>,
     pub incremental: bool,
     pub split_bytes: u64,
 }
 
-#[derive(Clone, Deserialize)]
-pub struct DeclaredColumn {
+/// The type of one column, as the job says.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declared {
     pub name: String,
     #[serde(rename = "type")]
-    pub kind: Kind,
+    pub kind: Type,
+}
+
+impl Declared {
+    pub fn column(&self) -> Column {
+        Column {
+            name: self.name.clone(),
+            kind: self.kind,
+            declared: true,
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Compression {
+    Auto,
+    None,
+    Gzip,
 }
 
 impl Default for Config {
@@ -41,12 +69,12 @@ impl Default for Config {
             header: true,
             delimiter: ",".to_owned(),
             quote: "\"".to_owned(),
-            batch_size: usize::MAX,
+            batch_size: DEFAULT_BATCH_ROWS,
             skip_rows: 0,
-            compression: "auto".to_owned(),
+            compression: Compression::Auto,
             null_values: vec![String::new()],
-            sample_rows: 10_000,
-            schema: None,
+            sample_rows: DEFAULT_SAMPLE_ROWS,
+            declared: Vec::new(),
             incremental: true,
             split_bytes: DEFAULT_SPLIT_BYTES,
         }
@@ -54,47 +82,44 @@ impl Default for Config {
 }
 
 impl Config {
-    pub fn check(&self) -> Result<()> {
-        let (delimiter, quote) = (self.delimiter_byte(), self.quote_byte());
-        let bad = |byte: Option<u8>| byte.is_none_or(|byte| matches!(byte, b'\n' | b'\r' | 0));
-        if bad(delimiter) || bad(quote) || delimiter == quote {
-            return Err(Error::invalid_config(
-                "`delimiter` and `quote` must be two different ASCII characters",
-            )
-            .hint("write a tab as `delimiter: \"\\t\"`"));
-        }
-        Ok(())
+    /// What the byte stream of `file` has to undo.
+    pub fn compression(&self, file: &str) -> &'static str {
+        let is_gzip = match self.compression {
+            Compression::Gzip => true,
+            Compression::None => false,
+            Compression::Auto => file.to_ascii_lowercase().ends_with(".gz"),
+        };
+        if is_gzip { "gzip" } else { "none" }
     }
 
-    pub fn delimiter_byte(&self) -> Option<u8> {
-        single(match self.delimiter.as_str() {
-            "\\t" => "\t",
-            other => other,
+    /// The rules for reading the file.
+    pub fn source(&self) -> Result<Source> {
+        let delimiter = one_byte("delimiter", &self.delimiter)?;
+        let quote = match self.quote.as_str() {
+            "" => None,
+            text => Some(one_byte("quote", text)?),
+        };
+        if quote == Some(delimiter) {
+            return Err(Error::invalid_config("`quote` and `delimiter` must differ"));
+        }
+        let nulls = Nulls::new(&self.null_values);
+        let file = format!("`{}`", self.file_path);
+        Ok(Source {
+            file,
+            format: Format { delimiter, quote },
+            nulls,
         })
-    }
-
-    pub fn quote_byte(&self) -> Option<u8> {
-        single(&self.quote)
-    }
-
-    pub fn is_compressed(&self) -> bool {
-        match self.compression.as_str() {
-            "auto" => self.file_path.to_ascii_lowercase().ends_with(".gz"),
-            "none" => false,
-            _ => true,
-        }
-    }
-
-    /// Whether an unquoted field, or any field of a column that is not text, stands for null.
-    pub fn is_null(&self, field: &[u8]) -> bool {
-        self.null_values.iter().any(|null| null.as_bytes() == field)
     }
 }
 
-fn single(text: &str) -> Option<u8> {
-    match *text.as_bytes() {
-        [byte] if byte.is_ascii() => Some(byte),
-        _ => None,
+fn one_byte(key: &str, text: &str) -> Result<u8> {
+    match (text, text.as_bytes()) {
+        ("\\t", _) => Ok(b'\t'),
+        (_, &[byte]) if byte.is_ascii() && !matches!(byte, 0 | b'\n' | b'\r') => Ok(byte),
+        _ => Err(Error::invalid_config(format!(
+            "`{key}` must be one ASCII character and no line end, not {text:?}"
+        ))
+        .hint(format!("for a tab, write `{key}: \"\\t\"`"))),
     }
 }
 
@@ -106,37 +131,124 @@ pub fn schema() -> String {
         "additionalProperties": false,
         "properties": {
             "file_path": { "type": "string", "minLength": 1,
-                "description": "The file, as a path or a `file://` URL." },
+                "description": "The file to read: a path, relative to the working directory, or a URL." },
             "header": { "type": "boolean", "default": true,
-                "description": "Whether the first record names the columns; else they are `column_1`, `column_2`. Default: true." },
+                "description": "Whether the first record names the columns. Without it they are \
+                    `column_1`, `column_2` and so on, or as `schema` names them." },
             "delimiter": { "type": "string", "default": ",", "minLength": 1, "maxLength": 2,
-                "description": "One ASCII character between fields. Default: `,`." },
-            "quote": { "type": "string", "default": "\"", "minLength": 1, "maxLength": 1,
-                "description": "One ASCII character around fields that hold delimiters, line ends or quotes; doubled inside. Default: `\"`." },
-            "batch_size": { "type": "integer", "minimum": 1,
-                "description": "Most rows of a batch. Default: `limits.batch_rows`; a batch also ends at 8 MiB of text." },
+                "description": "One ASCII character between fields; `\\t` is a tab." },
+            "quote": { "type": "string", "default": "\"", "maxLength": 1,
+                "description": "One ASCII character around fields that hold delimiters, newlines or quotes, \
+                    which are doubled. An empty string turns quoting off." },
             "skip_rows": { "type": "integer", "minimum": 0, "default": 0,
-                "description": "Lines before the header that are no part of the table. Default: 0." },
+                "description": "Lines at the start of the file, before the header, that are no part of the table." },
             "compression": { "enum": ["auto", "none", "gzip"], "default": "auto",
-                "description": "`auto` takes gzip for names that end in `.gz`. Default: `auto`." },
+                "description": "`auto` goes by the name: `.gz` is gzip." },
             "null_values": { "type": "array", "items": { "type": "string" }, "default": [""],
-                "description": "Fields that stand for null. A quoted field of a text column is text, whatever it says. Default: the empty field." },
-            "sample_rows": { "type": "integer", "minimum": 1, "default": 10_000,
-                "description": "Rows, of at most 4 MiB, from which types are inferred. Default: 10000." },
-            "schema": { "type": "array", "minItems": 1,
+                "description": "Values that are null. A quoted value of a string column never is: \
+                    `\"\"` is an empty string." },
+            "sample_rows": { "type": "integer", "minimum": 1, "default": DEFAULT_SAMPLE_ROWS,
+                "description": "Records from which types are inferred, within 4 MiB of text." },
+            "schema": { "type": "array", "default": [],
+                "description": "Types of columns that should not be inferred. With a header, columns are \
+                    found by name; without one, either all are listed in order, or some as `column_1`, \
+                    `column_2` and so on.",
                 "items": { "type": "object", "required": ["name", "type"], "additionalProperties": false,
                     "properties": {
                         "name": { "type": "string", "minLength": 1 },
-                        "type": { "enum": Kind::NAMES } } },
-                "description": "Types of columns that are not to be inferred. Without a header, the names of all columns in order." },
+                        "type": { "enum": Type::ALL.map(Type::name) } } } },
             "incremental": { "type": "boolean", "default": true,
-                "description": "Read the file only where its size or time differs from the last committed run. Default: true." },
+                "description": "Leave out a file that did not change, by size and time, since the last run. \
+                    A changed file is read again, whole." },
+            "batch_size": { "type": "integer", "minimum": 1, "default": DEFAULT_BATCH_ROWS,
+                "description": "Rows in a batch at most. Batches also end at about 8 MiB of data, and at \
+                    the job's own limit." },
             "split_bytes": { "type": "integer", "minimum": 1024, "default": DEFAULT_SPLIT_BYTES,
-                "description": "Smallest split of a plain file, in bytes. Default: 16777216." },
+                "description": "The least text, in bytes, for each of several instances that read one plain \
+                    file side by side." },
         },
         "x-dativo-grants": [
             { "capability": "object-store", "access": "read", "target": "{file_path}" },
         ],
     })
     .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(text: &str) -> Config {
+        serde_json::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn refuses_what_cannot_shape_a_file() {
+        for (config_text, message) in [
+            (r#"{"delimiter": "ab"}"#, "`delimiter` must be one ASCII"),
+            (r#"{"delimiter": "ä"}"#, "`delimiter` must be one ASCII"),
+            (r#"{"delimiter": "\n"}"#, "`delimiter` must be one ASCII"),
+            (
+                r#"{"delimiter": "\u0000"}"#,
+                "`delimiter` must be one ASCII",
+            ),
+            (r#"{"quote": "\r"}"#, "`quote` must be one ASCII"),
+            (r#"{"quote": ","}"#, "must differ"),
+        ] {
+            let error = config(config_text).source().unwrap_err();
+            assert!(error.message.contains(message), "{}", error.message);
+        }
+    }
+
+    #[test]
+    fn formats() {
+        let format = |text| config(text).source().unwrap().format;
+        assert_eq!(
+            format("{}"),
+            Format {
+                delimiter: b',',
+                quote: Some(b'"')
+            }
+        );
+        let tabs = Format {
+            delimiter: b'\t',
+            quote: None,
+        };
+        assert_eq!(format(r#"{"delimiter": "\\t", "quote": ""}"#), tabs);
+        assert_eq!(format(r#"{"delimiter": "\t", "quote": ""}"#), tabs);
+    }
+
+    #[test]
+    fn the_schema_and_the_type_know_the_same_keys_and_defaults() {
+        let schema: serde_json::Value = serde_json::from_str(&schema()).unwrap();
+        let properties = schema["properties"].as_object().unwrap();
+        let defaults: serde_json::Map<_, _> = properties
+            .iter()
+            .filter_map(|(key, property)| Some((key.clone(), property.get("default")?.clone())))
+            .collect();
+        assert_eq!(
+            defaults.len(),
+            properties.len() - 1,
+            "all but `file_path` have one"
+        );
+        let from_schema: Config = serde_json::from_value(defaults.into()).unwrap();
+        assert_eq!(
+            format!("{from_schema:?}"),
+            format!("{:?}", Config::default())
+        );
+    }
+
+    #[test]
+    fn compression_goes_by_the_name_where_the_job_does_not_say() {
+        assert_eq!(config("{}").compression("a/B.CSV.GZ"), "gzip");
+        assert_eq!(config("{}").compression("a.csv"), "none");
+        assert_eq!(
+            config(r#"{"compression": "gzip"}"#).compression("a.csv"),
+            "gzip"
+        );
+        assert_eq!(
+            config(r#"{"compression": "none"}"#).compression("a.gz"),
+            "none"
+        );
+    }
 }

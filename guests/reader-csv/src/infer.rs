@@ -1,121 +1,155 @@
-//! The type of a column from a sample of its values: the narrowest that takes them all, text otherwise.
+//! Types from a sample: what every value of a column can be read as without loss.
 //!
-//! What a narrower type would change is text: numbers with leading zeros or a plus sign, whole numbers
-//! beyond 64 bits, `NaN`.
+//! A column of nothing but nulls is a string, and so is one whose values are of several kinds, save
+//! integers among floats. An integer that does not fit an int64 makes its column a string, and so
+//! does one that a double cannot hold, among floats: neither may come out as another number.
 
-use crate::value::{self, Kind};
+use crate::parse::{Manner, boolean, date, float64, int64, timestamp};
+use crate::types::Type;
 
-/// Types that are tried, the narrowest first. A whole number is a float too; nothing else overlaps.
-const TRIED: [Kind; 6] = [
-    Kind::Bool,
-    Kind::Int64,
-    Kind::Float64,
-    Kind::Date,
-    Kind::Timestamp,
-    Kind::TimestampTz,
-];
+/// What the values of a column were, as a set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Evidence(u8);
 
-/// The types that all values seen so far have.
-#[derive(Clone, Debug)]
-pub struct Guess {
-    possible: [bool; TRIED.len()],
-    has_values: bool,
-}
+const INTEGER: u8 = 1;
+/// Beyond 2^53, where doubles have gaps.
+const LONG_INTEGER: u8 = 1 << 1;
+const FLOAT: u8 = 1 << 2;
+/// `NaN`, `Infinity`: floats among numbers, words elsewhere.
+const SPECIAL: u8 = 1 << 3;
+const BOOL: u8 = 1 << 4;
+const DATE: u8 = 1 << 5;
+const TIMESTAMP: u8 = 1 << 6;
+const TIMESTAMP_TZ: u8 = 1 << 7;
+const ANY_TEXT: u8 = BOOL | DATE | INTEGER;
 
-impl Default for Guess {
-    fn default() -> Self {
-        Self {
-            possible: [true; TRIED.len()],
-            has_values: false,
+impl Evidence {
+    /// Takes in a value that is not null.
+    pub fn add(&mut self, value: &[u8]) {
+        if !self.is_text() {
+            self.0 |= kind(value);
+        }
+    }
+
+    /// Kinds that only text has in common.
+    fn is_text(self) -> bool {
+        self.0 & ANY_TEXT == ANY_TEXT
+    }
+
+    pub fn resolve(self) -> Type {
+        const NUMBERS: u8 = INTEGER | LONG_INTEGER | FLOAT | SPECIAL;
+        match self.0 {
+            BOOL => Type::Bool,
+            DATE => Type::Date,
+            TIMESTAMP => Type::Timestamp,
+            TIMESTAMP_TZ => Type::TimestampTz,
+            0 | SPECIAL => Type::String,
+            set if set & !(INTEGER | LONG_INTEGER) == 0 => Type::Int64,
+            set if set & !NUMBERS == 0 && set & LONG_INTEGER == 0 => Type::Float64,
+            _ => Type::String,
         }
     }
 }
 
-impl Guess {
-    /// Takes one more value that is not null.
-    pub fn see(&mut self, text: &[u8]) {
-        self.has_values = true;
-        for (possible, kind) in self.possible.iter_mut().zip(TRIED) {
-            *possible = *possible && is_a(kind, text);
-        }
+fn kind(value: &[u8]) -> u8 {
+    const MANNER: Manner = Manner::Inferred;
+    // Longer than any of the kinds.
+    if value.len() > 400 {
+        return ANY_TEXT;
     }
-
-    /// The type of the column; text where it had no value.
-    pub fn kind(&self) -> Kind {
-        let narrowest = TRIED
-            .into_iter()
-            .zip(self.possible)
-            .find(|(_, possible)| *possible);
-        match narrowest {
-            Some((kind, _)) if self.has_values => kind,
-            _ => Kind::String,
-        }
+    if let Some(integer) = int64(value, MANNER) {
+        let is_long = integer.unsigned_abs() > 1 << 53;
+        return if is_long { LONG_INTEGER } else { INTEGER };
     }
-}
-
-fn is_a(kind: Kind, text: &[u8]) -> bool {
-    match kind {
-        Kind::Bool => value::bool(text).is_some(),
-        Kind::Int64 => is_plain_number(text) && value::int64(text).is_some(),
-        Kind::Float64 => {
-            is_plain_number(text) && value::float64(text).is_some() && !is_long_integer(text)
-        }
-        Kind::Date => value::date(text).is_some(),
-        Kind::Timestamp => value::timestamp(text).is_some(),
-        Kind::TimestampTz => value::timestamptz(text).is_some(),
-        Kind::String => true,
+    // Only digits, and yet no int64.
+    if value
+        .strip_prefix(b"-")
+        .unwrap_or(value)
+        .iter()
+        .all(u8::is_ascii_digit)
+        && value != b"-0"
+    {
+        return ANY_TEXT;
     }
-}
-
-/// Begins like a number that was written as one: `007` and `+49` are codes.
-fn is_plain_number(text: &[u8]) -> bool {
-    match text.strip_prefix(b"-").unwrap_or(text) {
-        [b'0', next, ..] => !next.is_ascii_digit(),
-        [first, ..] => first.is_ascii_digit() || *first == b'.',
-        [] => false,
+    match float64(value, MANNER) {
+        Some(float) if float.is_finite() => return FLOAT,
+        Some(_) => return SPECIAL,
+        None => {}
     }
-}
-
-/// A whole number that a double would round without a word.
-fn is_long_integer(text: &[u8]) -> bool {
-    let digits = text.strip_prefix(b"-").unwrap_or(text);
-    digits.iter().all(u8::is_ascii_digit) && value::int64(text).is_none()
+    if boolean(value).is_some() {
+        return BOOL;
+    }
+    if date(value).is_some() {
+        return DATE;
+    }
+    match timestamp(value, MANNER) {
+        Some(timestamp) if timestamp.has_zone => TIMESTAMP_TZ,
+        Some(_) => TIMESTAMP,
+        None => ANY_TEXT,
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn check(values: &[&str], expected: Type) {
+        let mut evidence = Evidence::default();
+        values
+            .iter()
+            .for_each(|value| evidence.add(value.as_bytes()));
+        assert_eq!(evidence.resolve(), expected, "{values:?}");
+    }
+
     #[test]
-    fn takes_the_narrowest_type_that_changes_no_value() {
-        let check = |values: &[&str], expected: Kind| {
-            let mut guess = Guess::default();
-            values.iter().for_each(|value| guess.see(value.as_bytes()));
-            assert_eq!(guess.kind(), expected, "{values:?}");
-        };
-        check(&[], Kind::String);
-        check(&["1", "-2", "0"], Kind::Int64);
-        check(&["1", "2.5"], Kind::Float64);
-        check(&["1e5", ".5", "-0.1"], Kind::Float64);
-        check(&["007"], Kind::String);
-        check(&["+49"], Kind::String);
-        check(&["00.5"], Kind::String);
-        check(&["NaN", "1.0"], Kind::String);
-        check(&["9223372036854775808"], Kind::String);
-        check(&["9223372036854775808", "1.5"], Kind::String);
-        check(&["true", "False"], Kind::Bool);
-        check(&["true", "1"], Kind::String);
-        check(&["2024-02-29"], Kind::Date);
-        check(&["2024-02-29", "2024-02-29T10:00"], Kind::String);
+    fn nothing_is_inferred_that_would_change_a_value() {
+        for values in [
+            &["007"][..],
+            &["1", "007"],
+            &["+5"],
+            &["1 "],
+            &["9223372036854775808"],
+            &["1", "9223372036854775808"],
+            &["9007199254740993", "0.5"],
+            &["0.5", "9007199254740993"],
+            &["00.5"],
+            &["1e999"],
+            &["1", "true"],
+            &["2024-01-31", "1"],
+            &["2024-01-31", "true"],
+            &["2024-01-31", "2024-01-31T12:00"],
+            &["2024-01-31T12:00", "2024-01-31T12:00Z"],
+            &["2024-01-31T12:00:00.1234567"],
+            &["2023-02-29"],
+            &["NaN"],
+            &["nan", "1"],
+            &["1", "x"],
+            &[""],
+            &[],
+        ] {
+            check(values, Type::String);
+        }
+    }
+
+    #[test]
+    fn types_are_inferred() {
+        check(&["1", "-20", "0"], Type::Int64);
+        check(&["1", "9223372036854775807"], Type::Int64);
+        check(&["1", "2.5"], Type::Float64);
+        check(&["1e5", ".5", "5."], Type::Float64);
+        check(&["1.5", "NaN", "-Infinity"], Type::Float64);
+        check(&["1", "NaN"], Type::Float64);
+        check(&["-0"], Type::Float64);
+        check(&["true", "FALSE", "False"], Type::Bool);
+        check(&["2024-01-31", "0001-01-01"], Type::Date);
         check(
-            &["2024-02-29 10:00:00.5", "2024-02-29T10:00"],
-            Kind::Timestamp,
+            &["2024-01-31T12:00", "2024-01-31 12:00:00.5"],
+            Type::Timestamp,
         );
         check(
-            &["2024-02-29T10:00Z", "2024-02-29 10:00:00+02"],
-            Kind::TimestampTz,
+            &["2024-01-31T12:00Z", "2024-01-31 12:00:00+01"],
+            Type::TimestampTz,
         );
-        check(&["2024-02-29T10:00Z", "2024-02-29T10:00"], Kind::String);
-        check(&["a", "1"], Kind::String);
+        check(&["abc"], Type::String);
     }
 }

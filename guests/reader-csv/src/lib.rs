@@ -1,57 +1,50 @@
-//! The connector `csv`: CSV files, with types inferred or declared.
+//! The connector `csv`: rows of a text file.
 //!
-//! [`scan`] finds fields in bytes, [`value`] makes typed values of them, [`infer`] finds out the types,
-//! [`columns`] collects batches, [`boundary`] cuts a file into splits. None of these knows the host;
-//! [`table`] and this file do.
+//! This file is the component: files, splits and state. What a CSV text means is in modules that know
+//! no host: [`scan`] finds fields, [`head`] the columns and their types, [`rows`] makes batches,
+//! [`boundary`] cuts a text between records.
 
 mod boundary;
 mod columns;
 mod config;
+mod head;
 mod infer;
+mod parse;
+mod rows;
 mod scan;
+mod simd;
 mod split;
-mod table;
-mod value;
+#[cfg(test)]
+mod tests;
+mod types;
+mod window;
 
-use std::collections::BTreeMap;
+use std::cell::OnceCell;
 
+use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use dativo_connector::object_store as store;
-use dativo_connector::{Batches, ByteReader, Error, Reader, Result};
-use serde::{Deserialize, Serialize};
+use dativo_connector::{Batches, ByteReader, Error, Reader, Result, object_store};
 
+use boundary::{Boundary, boundaries};
 use config::Config;
-use split::Split;
-use table::{Rows, Table};
+use head::Head;
+use rows::{Rows, Source};
+use split::{Split, State, Version, targets};
+use window::Window;
 
 struct CsvReader {
     config: Config,
-    file: FileVersion,
-    /// False where the last committed run has read the file as it is.
-    has_news: bool,
+    state: State,
+    plan: OnceCell<Plan>,
 }
 
-/// One version of a file, as it is remembered between runs.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct FileVersion {
-    #[serde(skip)]
-    pub url: String,
-    /// In bytes.
-    pub size: u64,
-    pub modified_ms: u64,
-}
-
-impl FileVersion {
-    /// The name is the key that versions are kept under.
-    fn is_same(&self, other: &Self) -> bool {
-        (self.size, self.modified_ms) == (other.size, other.modified_ms)
-    }
-}
-
-/// What a committed run has read.
-#[derive(Default, Serialize, Deserialize)]
-struct State {
-    files: BTreeMap<String, FileVersion>,
+/// What is known of the file once its start was read.
+struct Plan {
+    file: String,
+    version: Version,
+    source: Source,
+    compression: &'static str,
+    head: Head,
 }
 
 impl Reader for CsvReader {
@@ -64,105 +57,170 @@ impl Reader for CsvReader {
     }
 
     fn open(config: Config, state: Option<String>) -> Result<Self> {
-        config.check()?;
-        let file = look_at(&config.file_path)?;
-        let state: State = match state {
-            Some(text) if config.incremental => serde_json::from_str(&text).map_err(|error| {
-                Error::invalid_data(format!("the state of the last run cannot be read: {error}"))
-                    .hint("`dativo-wasm state reset JOB` reads everything again")
-            })?,
-            _ => State::default(),
-        };
-        let has_news = !state
-            .files
-            .get(&file.url)
-            .is_some_and(|read| read.is_same(&file));
+        // Refuses a wrong config before anything is read.
+        config.source()?;
+        let state = State::parse(state.as_deref())?;
         Ok(Self {
             config,
-            file,
-            has_news,
+            state,
+            plan: OnceCell::new(),
         })
     }
 
     fn schema(&self) -> Result<SchemaRef> {
-        Ok(Table::of(&self.config)?.schema())
+        Ok(types::arrow_schema(&self.plan()?.head.columns))
     }
 
     fn splits(&self, max: u32) -> Result<Vec<String>> {
-        if !self.has_news {
+        let plan = self.plan()?;
+        if self.config.incremental && self.state.has(&plan.file, &plan.version) {
             return Ok(Vec::new());
         }
-        let table = Table::of(&self.config)?;
-        let splits = match self.config.is_compressed() {
-            true => vec![Split::whole(&self.file, table)],
-            false => split::cut(&self.config, &self.file, table, max)?,
+        let first = Boundary {
+            offset: plan.head.offset,
+            line: plan.head.line,
         };
-        splits.iter().map(Split::to_text).collect()
+        let is_plain = plan.compression == "none";
+        let mut starts = vec![first];
+        if is_plain {
+            let length = plan.version.size.saturating_sub(first.offset);
+            let targets = targets(first.offset, length, self.config.split_bytes, max);
+            if !targets.is_empty() {
+                let text = ByteReader::open(&plan.file, first.offset, "none")?;
+                starts.extend(boundaries(text, plan.source.format, first, &targets)?);
+            }
+        }
+        let last = is_plain.then_some(plan.version.size);
+        let ends = starts
+            .iter()
+            .skip(1)
+            .map(|next| Some(next.offset))
+            .chain([last]);
+        starts
+            .iter()
+            .zip(ends)
+            .map(|(start, end)| {
+                Split {
+                    file: plan.file.clone(),
+                    version: plan.version.clone(),
+                    compression: plan.compression.to_owned(),
+                    start: start.offset,
+                    end,
+                    first_line: start.line,
+                    columns: plan.head.columns.clone(),
+                }
+                .to_text()
+            })
+            .collect()
     }
 
     fn read(&self, split: &str) -> Result<Box<dyn Batches>> {
-        let split = Split::from_text(split)?;
-        if !split.is_of(&self.file) {
-            return Err(changed(&self.config.file_path));
-        }
-        let input = ByteReader::open(
-            &self.config.file_path,
-            split.start,
-            &self.config.compression,
-        )?;
-        let rows = Rows::open(&self.config, split.table.clone(), input, split.range())?;
+        let split = Split::parse(split)?;
+        unchanged(&split)?;
+        let length = split.end.map(|end| end.saturating_sub(split.start));
+        let source = self.config.source()?;
+        let window = if length.is_some() {
+            let text = ByteReader::open(&split.file, split.start, &split.compression)?;
+            Window::new(text, length, split.first_line)
+        } else {
+            let text = ByteReader::open(&split.file, 0, &split.compression)?;
+            let mut window = Window::new(text, None, 1);
+            window.skip(split.start, split.first_line)?;
+            window
+        };
+        let skipped = window.consumed();
+        let rows = Rows::new(window, source, split.columns.clone());
         Ok(Box::new(Piece {
             rows,
-            path: self.config.file_path.clone(),
-            file: self.file.clone(),
+            split,
+            length,
+            skipped,
+            batch_rows: self.config.batch_size,
         }))
     }
 
-    fn state(&self, _: Vec<String>) -> Result<Option<String>> {
-        let files = BTreeMap::from([(self.file.url.clone(), self.file.clone())]);
-        let state = serde_json::to_string(&State { files });
-        state
-            .map(Some)
-            .map_err(|error| Error::internal(error.to_string()))
+    fn state(&self, ends: Vec<String>) -> Result<Option<String>> {
+        self.state.after(&ends).map(Some)
     }
 }
 
-/// One split being read.
+impl CsvReader {
+    /// Reads the start of the file, once.
+    fn plan(&self) -> Result<&Plan> {
+        if let Some(plan) = self.plan.get() {
+            return Ok(plan);
+        }
+        let object = object_store::head(&self.config.file_path)?;
+        let compression = self.config.compression(&object.url);
+        let source = self.config.source()?;
+        let text = ByteReader::open(&object.url, 0, compression)?;
+        let head = head::read(text, &self.config, &source)?;
+        let version = Version {
+            size: object.size,
+            modified_ms: object.modified_ms,
+        };
+        Ok(self.plan.get_or_init(|| Plan {
+            file: object.url,
+            version,
+            source,
+            compression,
+            head,
+        }))
+    }
+}
+
 struct Piece {
     rows: Rows<ByteReader>,
-    path: String,
-    file: FileVersion,
+    split: Split,
+    /// Bytes of text, where that is known.
+    length: Option<u64>,
+    /// Bytes of text that were read before the first record.
+    skipped: u64,
+    batch_rows: usize,
 }
 
 impl Batches for Piece {
-    fn next(&mut self, max_rows: usize) -> Result<Option<arrow_array::RecordBatch>> {
-        self.rows.next_batch(max_rows)
+    fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>> {
+        let batch = self.rows.next(max_rows.min(self.batch_rows))?;
+        if batch.is_none() && self.rows.window.missing(self.length) > 0 {
+            return Err(changed(&self.split));
+        }
+        Ok(batch)
     }
 
     fn progress(&self) -> Option<f32> {
-        self.rows.progress(self.file.size)
+        let length = self.length?;
+        let read = self.rows.window.consumed() - self.skipped;
+        Some(if length == 0 {
+            1.0
+        } else {
+            (read as f64 / length as f64) as f32
+        })
     }
 
     fn end(&mut self) -> Result<String> {
-        match look_at(&self.path)? == self.file {
-            true => Ok(String::new()),
-            false => Err(changed(&self.path)),
-        }
+        unchanged(&self.split)?;
+        self.split.end_text()
     }
 }
 
-fn look_at(path: &str) -> Result<FileVersion> {
-    let found = store::head(path)?;
-    Ok(FileVersion {
-        url: found.url,
-        size: found.size,
-        modified_ms: found.modified_ms,
-    })
+/// Refuses a file that is not the one that was planned.
+fn unchanged(split: &Split) -> Result<()> {
+    let object = object_store::head(&split.file)?;
+    let version = Version {
+        size: object.size,
+        modified_ms: object.modified_ms,
+    };
+    if version == split.version {
+        Ok(())
+    } else {
+        Err(changed(split))
+    }
 }
 
-fn changed(path: &str) -> Error {
-    Error::unavailable(format!("`{path}` changed while it was read"))
-        .hint("run the job again once the file is written; nothing was published")
+fn changed(split: &Split) -> Error {
+    Error::unavailable(format!("`{}` changed while it was read", split.file))
+        .hint("run the job again once the file is complete")
 }
 
 dativo_connector::export_reader!(CsvReader);

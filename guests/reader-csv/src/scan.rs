@@ -1,291 +1,541 @@
-//! Records and fields in bytes, after RFC 4180: quotes open at the start of a field only, are doubled
-//! inside, and may hold delimiters and line ends; a line ends in LF or CRLF.
+//! Where records and fields begin and end. Knows bytes, not types, files or lines.
 //!
-//! Pure: bytes in, positions out. Nothing is copied and nothing is interpreted.
+//! RFC 4180 with these rules where it is silent. Records end in LF or CR LF. A quote opens only at the
+//! start of a field; anywhere else in an unquoted field it is text. After a closing quote comes a
+//! delimiter or the end of the record. A carriage return without a line feed outside quotes is an
+//! error, since it would join lines without a word. An empty line is no record, but in a file of one
+//! column, where it is an empty value.
+//!
+//! [`crate::boundary`] finds record starts with the same rules and a faster eye; a test holds them equal.
 
-use memchr::{memchr, memchr_iter, memchr2};
+use crate::simd::{BLOCK, Marks, marks};
 
-/// The two characters that shape a file.
-#[derive(Clone, Copy, Debug)]
-pub struct Dialect {
+/// The bytes that give a file its shape.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Format {
     pub delimiter: u8,
-    pub quote: u8,
+    pub quote: Option<u8>,
 }
 
-/// Where a field is in the bytes that were scanned, without its quotes.
+/// The text of one field, without its quotes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Field {
-    pub start: usize,
-    pub end: usize,
-    pub form: Form,
+    start: u32,
+    /// Length in the low bits, [`QUOTED`] and [`ESCAPED`] above: a third word would cost a third of
+    /// the memory traffic.
+    length: u32,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Form {
-    Plain,
-    Quoted,
-    /// Quoted, with doubled quotes inside.
-    Escaped,
+const QUOTED: u32 = 1 << 31;
+const ESCAPED: u32 = 1 << 30;
+
+impl Field {
+    pub fn start(self) -> usize {
+        self.start as usize
+    }
+
+    /// The bytes between the quotes, with doubled quotes still doubled.
+    pub fn raw(self, text: &[u8]) -> &[u8] {
+        &text[self.start()..self.start() + (self.length & !(QUOTED | ESCAPED)) as usize]
+    }
+
+    pub fn is_quoted(self) -> bool {
+        self.length & QUOTED != 0
+    }
+
+    /// The value: without doubled quotes. `scratch` is only there to be reused.
+    pub fn value<'a>(self, text: &'a [u8], format: Format, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        let raw = self.raw(text);
+        match format.quote {
+            Some(quote) if self.length & ESCAPED != 0 => {
+                scratch.clear();
+                let mut rest = raw;
+                while let Some(at) = memchr::memchr(quote, rest) {
+                    scratch.extend_from_slice(&rest[..=at]);
+                    rest = rest.get(at + 2..).unwrap_or_default();
+                }
+                scratch.extend_from_slice(rest);
+                scratch
+            }
+            _ => raw,
+        }
+    }
 }
 
-/// What was found at the start of the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
-    /// A record of this many bytes, its line end included, that spans this many lines.
-    Record { length: usize, lines: u64 },
-    /// The record goes on behind the bytes.
-    Incomplete,
-    /// Nothing is left.
-    End,
+/// How much to scan at most.
+#[derive(Clone, Copy, Debug)]
+pub struct Bounds {
+    pub records: usize,
+    /// A scan ends with the record that reaches this many bytes.
+    pub bytes: usize,
+    /// Fields of each record; any number where it is not known yet.
+    pub width: Option<usize>,
+    /// Whether the text ends where the data ends, so that the last record needs no newline.
+    pub at_end: bool,
 }
 
-/// What is wrong, and how far from the start of the bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Malformed {
+/// What a scan found.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// Whole records, empty lines left out.
+    pub records: usize,
+    /// Bytes up to the end of the last of them.
+    pub bytes: usize,
+    /// No byte of the scanned text is above 127.
+    pub is_ascii: bool,
+    /// Where the quote stands that the record after the last one opened and did not close.
+    pub open_quote: Option<usize>,
+}
+
+/// What breaks the rules, and where.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Broken {
+    /// Byte of the text.
     pub at: usize,
-    pub problem: Problem,
+    /// Fields before it in its record.
+    pub column: usize,
+    pub why: Why,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Problem {
-    /// A quote that was opened here is never closed.
-    Unbalanced,
-    /// Between a closing quote and the next delimiter stands something else.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Why {
+    UnclosedQuote,
     TextAfterQuote,
+    LoneCarriageReturn,
+    /// Fields of the record; another number was expected.
+    Width(usize),
 }
 
-impl Dialect {
-    /// Finds the first record of `bytes` and its `fields`. At the `last` bytes of a file a record
-    /// need not end in a line end.
-    pub fn scan(
-        self,
-        bytes: &[u8],
-        last: bool,
-        fields: &mut Vec<Field>,
-    ) -> Result<Found, Malformed> {
-        fields.clear();
-        if bytes.is_empty() {
-            return Ok(if last { Found::End } else { Found::Incomplete });
-        }
-        let (mut at, mut lines) = (0, 1);
-        loop {
-            let (field, end) = if bytes.get(at) == Some(&self.quote) {
-                match self.quoted(bytes, at, last)? {
-                    Some((field, end)) => {
-                        lines += memchr_iter(b'\n', &bytes[field.start..field.end]).count() as u64;
-                        (field, end)
-                    }
-                    None => return Ok(Found::Incomplete),
-                }
-            } else {
-                match self.plain(bytes, at, last) {
-                    Some(found) => found,
-                    None => return Ok(Found::Incomplete),
-                }
-            };
-            fields.push(field);
-            match bytes.get(end) {
-                Some(&byte) if byte == self.delimiter => at = end + 1,
-                Some(b'\r') => {
-                    return Ok(Found::Record {
-                        length: end + 2,
-                        lines,
-                    });
-                }
-                Some(_) => {
-                    return Ok(Found::Record {
-                        length: end + 1,
-                        lines,
-                    });
-                }
-                None => return Ok(Found::Record { length: end, lines }),
-            }
-        }
-    }
+/// Where the scan is in a field.
+#[derive(Clone, Copy)]
+enum State {
+    Plain,
+    Quoted {
+        escaped: bool,
+    },
+    /// The closing quote is at `close`.
+    Closed {
+        close: usize,
+        escaped: bool,
+    },
+}
 
-    /// A field without quotes, and where it ends: at a delimiter, at a line end, or with the file.
-    fn plain(self, bytes: &[u8], start: usize, last: bool) -> Option<(Field, usize)> {
-        let end = match memchr2(self.delimiter, b'\n', &bytes[start..]) {
-            Some(found) => start + found,
-            None if last => bytes.len(),
-            None => return None,
-        };
-        let is_line_end = bytes.get(end) != Some(&self.delimiter);
-        let text_end = match is_line_end && end > start && bytes[end - 1] == b'\r' {
-            true => end - 1,
-            false => end,
-        };
-        let end = if bytes.get(end) == Some(&b'\n') {
-            text_end
-        } else {
-            end
-        };
-        Some((
-            Field {
-                start,
-                end: text_end,
-                form: Form::Plain,
-            },
-            end,
-        ))
+/// Finds whole records from the start of `text`, and puts their fields after one another into `fields`.
+pub fn scan(
+    text: &[u8],
+    format: Format,
+    bounds: Bounds,
+    fields: &mut Vec<Field>,
+) -> Result<Found, Broken> {
+    fields.clear();
+    Scan {
+        text,
+        format,
+        bounds,
+        fields,
+        found: Found {
+            is_ascii: true,
+            ..Found::default()
+        },
+        first: 0,
+        start: 0,
+        state: State::Plain,
     }
+    .run()
+}
 
-    /// A field in quotes, and where it ends; none where its end is behind the bytes.
-    fn quoted(
-        self,
-        bytes: &[u8],
-        open: usize,
-        last: bool,
-    ) -> Result<Option<(Field, usize)>, Malformed> {
-        let start = open + 1;
-        let (mut at, mut form) = (start, Form::Quoted);
-        loop {
-            let Some(found) = memchr(self.quote, &bytes[at..]) else {
-                return match last {
-                    true => Err(Malformed {
-                        at: open,
-                        problem: Problem::Unbalanced,
-                    }),
-                    false => Ok(None),
+struct Scan<'a> {
+    text: &'a [u8],
+    format: Format,
+    bounds: Bounds,
+    fields: &'a mut Vec<Field>,
+    found: Found,
+    /// Index of the first field of this record.
+    first: usize,
+    /// First byte of this field, its quote included.
+    start: usize,
+    state: State,
+}
+
+/// Whether to go on with the next byte, to leave one out, or to stop.
+enum Step {
+    On,
+    Skip,
+    Stop,
+}
+
+impl Scan<'_> {
+    fn run(mut self) -> Result<Found, Broken> {
+        let mut base = 0;
+        let mut skip = false;
+        while base < self.text.len() {
+            let Marks {
+                ends,
+                quotes,
+                is_ascii,
+            } = marks(&self.text[base..], self.format);
+            self.found.is_ascii &= is_ascii;
+            let mut live = if skip { !1 } else { !0 };
+            skip = false;
+            loop {
+                let quoted = matches!(self.state, State::Quoted { .. });
+                let bits = live & if quoted { quotes } else { ends | quotes };
+                if bits == 0 {
+                    break;
+                }
+                let bit = bits.trailing_zeros();
+                live = !1 << bit;
+                let at = base + bit as usize;
+                let step = if quoted {
+                    self.quote_in_quotes(at)?
+                } else {
+                    self.mark(at)?
                 };
-            };
-            let close = at + found;
-            let field = Field {
-                start,
-                end: close,
-                form,
-            };
-            match (bytes.get(close + 1), bytes.get(close + 2)) {
-                (Some(&byte), _) if byte == self.quote => {
-                    (at, form) = (close + 2, Form::Escaped);
-                    continue;
-                }
-                (Some(&byte), _) if byte == self.delimiter || byte == b'\n' => {}
-                (Some(b'\r'), Some(b'\n')) => {}
-                (None, _) if last => {}
-                (None, _) => return Ok(None),
-                (Some(b'\r'), None) if !last => return Ok(None),
-                // A carriage return that ends the file ends its last line.
-                (Some(b'\r'), None) => return Ok(Some((field, bytes.len()))),
-                _ => {
-                    return Err(Malformed {
-                        at: close + 1,
-                        problem: Problem::TextAfterQuote,
-                    });
+                match step {
+                    Step::On => {}
+                    Step::Skip if bit == 63 => skip = true,
+                    Step::Skip => live &= !(1 << (bit + 1)),
+                    Step::Stop => return Ok(self.stopped()),
                 }
             }
-            return Ok(Some((field, close + 1)));
+            base += BLOCK;
+        }
+        self.end_of_text()
+    }
+
+    /// A delimiter, a newline or a quote outside quotes.
+    #[inline(always)]
+    fn mark(&mut self, at: usize) -> Result<Step, Broken> {
+        let byte = self.text[at];
+        if byte == self.format.delimiter {
+            self.push(at);
+            self.start = at + 1;
+            return Ok(Step::On);
+        }
+        match byte {
+            b'\n' => self.end_record(at, at + 1, Step::On),
+            b'\r' => match self.text.get(at + 1) {
+                Some(b'\n') => self.end_record(at, at + 2, Step::Skip),
+                None if self.bounds.at_end => self.end_record(at, at + 1, Step::On),
+                None => Ok(Step::Stop),
+                Some(_) => Err(self.broken(at, Why::LoneCarriageReturn)),
+            },
+            _ if at == self.start => {
+                self.state = State::Quoted { escaped: false };
+                Ok(Step::On)
+            }
+            _ => Ok(Step::On),
         }
     }
 
-    /// The text of a field, with doubled quotes made single.
-    pub fn text<'a>(self, bytes: &'a [u8], field: Field, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        let text = &bytes[field.start..field.end];
-        if field.form != Form::Escaped {
-            return text;
+    /// A quote inside quotes: doubled, or the end of the field.
+    #[inline(always)]
+    fn quote_in_quotes(&mut self, at: usize) -> Result<Step, Broken> {
+        let State::Quoted { escaped } = self.state else {
+            return Ok(Step::On);
+        };
+        match self.text.get(at + 1) {
+            Some(&next) if Some(next) == self.format.quote => {
+                self.state = State::Quoted { escaped: true };
+                Ok(Step::Skip)
+            }
+            Some(&next) if next == self.format.delimiter || next == b'\n' || next == b'\r' => {
+                self.state = State::Closed { close: at, escaped };
+                Ok(Step::On)
+            }
+            Some(_) => Err(self.broken(at + 1, Why::TextAfterQuote)),
+            None if self.bounds.at_end => {
+                self.state = State::Closed { close: at, escaped };
+                Ok(Step::On)
+            }
+            None => Ok(Step::Stop),
         }
-        scratch.clear();
-        let mut rest = text;
-        while let Some(at) = memchr(self.quote, rest) {
-            scratch.extend_from_slice(&rest[..=at]);
-            rest = rest.get(at + 2..).unwrap_or_default();
+    }
+
+    /// Ends a field before `end`.
+    #[inline(always)]
+    fn push(&mut self, end: usize) {
+        let (start, end, flags) = match self.state {
+            State::Closed { close, escaped } => (
+                self.start + 1,
+                close,
+                if escaped { QUOTED | ESCAPED } else { QUOTED },
+            ),
+            State::Plain | State::Quoted { .. } => (self.start, end, 0),
+        };
+        self.state = State::Plain;
+        // Texts are far shorter than a gigabyte: see `window::MAX_RECORD_BYTES`.
+        self.fields.push(Field {
+            start: start as u32,
+            length: (end - start) as u32 | flags,
+        });
+    }
+
+    /// Ends a record whose last field ends before `end`; the next one starts at `next`.
+    #[inline(always)]
+    fn end_record(&mut self, end: usize, next: usize, step: Step) -> Result<Step, Broken> {
+        self.push(end);
+        let count = self.fields.len() - self.first;
+        if self.bounds.width != Some(count) && !self.accept_width(count)? {
+            self.fields.truncate(self.first);
+        } else {
+            self.found.records += 1;
+            self.first = self.fields.len();
         }
-        scratch.extend_from_slice(rest);
-        scratch
+        self.start = next;
+        self.found.bytes = next;
+        let full =
+            self.found.records >= self.bounds.records || self.found.bytes >= self.bounds.bytes;
+        Ok(if full { Step::Stop } else { step })
+    }
+
+    /// Whether a record of an unexpected width counts; an empty line does not.
+    #[cold]
+    fn accept_width(&self, count: usize) -> Result<bool, Broken> {
+        let Some(width) = self.bounds.width else {
+            return Ok(true);
+        };
+        let only = self.fields[self.first];
+        if count == 1 && only.length == 0 {
+            return Ok(false);
+        }
+        // Where the first surplus field begins, or where the record ends.
+        let at = match self.fields.get(self.first + width) {
+            Some(field) => field.start(),
+            None => self.fields.last().map_or(self.start, |field| field.start()),
+        };
+        Err(Broken {
+            at,
+            column: count.min(width),
+            why: Why::Width(count),
+        })
+    }
+
+    /// What is left of the text holds no whole record.
+    fn end_of_text(mut self) -> Result<Found, Broken> {
+        if !self.bounds.at_end {
+            return Ok(self.stopped());
+        }
+        if let State::Quoted { .. } = self.state {
+            return Err(self.broken(self.start, Why::UnclosedQuote));
+        }
+        if self.found.bytes < self.text.len() {
+            self.end_record(self.text.len(), self.text.len(), Step::On)?;
+        }
+        Ok(self.stopped())
+    }
+
+    fn stopped(mut self) -> Found {
+        self.fields.truncate(self.first);
+        self.found.open_quote = match self.state {
+            State::Quoted { .. } => Some(self.start),
+            _ => None,
+        };
+        self.found
+    }
+
+    #[cold]
+    fn broken(&self, at: usize, why: Why) -> Broken {
+        Broken {
+            at,
+            column: self.fields.len() - self.first,
+            why,
+        }
     }
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
-    pub const COMMA: Dialect = Dialect {
+    const CSV: Format = Format {
         delimiter: b',',
-        quote: b'"',
+        quote: Some(b'"'),
     };
 
-    /// All records of a whole text.
-    pub fn records(text: &[u8]) -> Result<Vec<Vec<String>>, Malformed> {
-        let (mut records, mut fields, mut at) = (Vec::new(), Vec::new(), 0);
-        loop {
-            let rest = &text[at..];
-            match COMMA.scan(rest, true, &mut fields)? {
-                Found::Record { length, .. } => {
-                    let mut scratch = Vec::new();
-                    let text = |field: &Field| {
-                        String::from_utf8(COMMA.text(rest, *field, &mut scratch).to_vec()).unwrap()
-                    };
-                    records.push(fields.iter().map(text).collect());
-                    at += length;
-                }
-                Found::End => return Ok(records),
-                Found::Incomplete => panic!("the whole text is there"),
-            }
+    fn bounds(width: Option<usize>) -> Bounds {
+        Bounds {
+            records: usize::MAX,
+            bytes: usize::MAX,
+            width,
+            at_end: true,
         }
     }
 
-    fn check(text: &str, expected: &[&[&str]]) {
-        assert_eq!(records(text.as_bytes()).unwrap(), expected, "{text:?}");
-    }
-
-    #[test]
-    fn refuses_what_cannot_be_told_apart() {
-        let refused = |text: &str| records(text.as_bytes()).unwrap_err();
-        assert_eq!(
-            refused("a,\"b\nc"),
-            Malformed {
-                at: 2,
-                problem: Problem::Unbalanced
-            }
-        );
-        assert_eq!(
-            refused("\"a\"b,c"),
-            Malformed {
-                at: 3,
-                problem: Problem::TextAfterQuote
-            }
-        );
-        assert_eq!(
-            refused("\"a\"\rb"),
-            Malformed {
-                at: 3,
-                problem: Problem::TextAfterQuote
-            }
-        );
-    }
-
-    #[test]
-    fn finds_fields_as_rfc_4180_has_them() {
-        check("", &[]);
-        check("a,b\n", &[&["a", "b"]]);
-        check("a,b", &[&["a", "b"]]);
-        check("a,b\r\nc,d\r\n", &[&["a", "b"], &["c", "d"]]);
-        check("a,b\r\nc,d\ne,f", &[&["a", "b"], &["c", "d"], &["e", "f"]]);
-        check("a,\n,b\n", &[&["a", ""], &["", "b"]]);
-        check("\n\n", &[&[""], &[""]]);
-        check("\"a,b\",c\n", &[&["a,b", "c"]]);
-        check("\"a\nb\",\"c\r\nd\"\n", &[&["a\nb", "c\r\nd"]]);
-        check("\"say \"\"hi\"\"\",\"\"\n", &[&["say \"hi\"", ""]]);
-        check("\"\"\"\"", &[&["\""]]);
-        check("a\"b,c\"d\n", &[&["a\"b", "c\"d"]]);
-        check("\"a\"\r\n\"b\"", &[&["a"], &["b"]]);
-        check("a\rb,c\n", &[&["a\rb", "c"]]);
-        check("a,\r\n", &[&["a", ""]]);
-        check("é,日本\n", &[&["é", "日本"]]);
-    }
-
-    #[test]
-    fn a_cut_record_is_incomplete_wherever_it_is_cut() {
-        let text = b"\"a \"\"b\"\",\r\n\",c,\"d\"\r\nnext";
+    /// Records of `text`; a quoted value stands in `<>`.
+    fn records(text: &str, width: usize) -> Result<Vec<Vec<String>>, Broken> {
         let mut fields = Vec::new();
-        let whole = COMMA.scan(text, true, &mut fields).unwrap();
-        let Found::Record { length, lines: 2 } = whole else {
-            panic!("{whole:?}")
+        let found = scan(text.as_bytes(), CSV, bounds(Some(width)), &mut fields)?;
+        assert_eq!(found.bytes, text.len());
+        assert_eq!(found.records * width, fields.len());
+        let mut scratch = Vec::new();
+        let values: Vec<String> = fields
+            .iter()
+            .map(|field| {
+                let value = field.value(text.as_bytes(), CSV, &mut scratch).to_vec();
+                let value = String::from_utf8(value).unwrap();
+                if field.is_quoted() {
+                    format!("<{value}>")
+                } else {
+                    value
+                }
+            })
+            .collect();
+        Ok(values.chunks(width).map(<[String]>::to_vec).collect())
+    }
+
+    #[test]
+    fn refuses_what_breaks_the_rules_and_says_where() {
+        let check = |text: &str, at, column, why| {
+            assert_eq!(
+                records(text, 2),
+                Err(Broken { at, column, why }),
+                "{text:?}"
+            );
         };
-        for cut in 0..length {
-            let found = COMMA.scan(&text[..cut], false, &mut fields).unwrap();
-            assert_eq!(found, Found::Incomplete, "cut at {cut}");
+        check("a,b\nc,\"d\ne,f\n", 6, 1, Why::UnclosedQuote);
+        check("\"", 0, 0, Why::UnclosedQuote);
+        check("a,\"b\"\"", 2, 1, Why::UnclosedQuote);
+        check("a,\"b\"c\n", 5, 1, Why::TextAfterQuote);
+        check("a,\"b\" \n", 5, 1, Why::TextAfterQuote);
+        check("a,b\rc,d\r", 3, 1, Why::LoneCarriageReturn);
+        check("a,b\nc\n", 4, 1, Why::Width(1));
+        check("a,b\nc,d,e\n", 8, 2, Why::Width(3));
+        check("a,b\n\"\"\n", 5, 1, Why::Width(1));
+        check("a,b\nc", 4, 1, Why::Width(1));
+    }
+
+    #[test]
+    fn finds_the_fields_of_hard_texts() {
+        let check = |text: &str, width, expected: &[&[&str]]| {
+            assert_eq!(records(text, width).unwrap(), expected, "{text:?}");
+        };
+        check("", 2, &[]);
+        check("\n\r\n\n", 2, &[]);
+        check("a,b\nc,d\n", 2, &[&["a", "b"], &["c", "d"]]);
+        check(
+            "a,b\r\nc,d\ne,f\r\n",
+            2,
+            &[&["a", "b"], &["c", "d"], &["e", "f"]],
+        );
+        check("a,b\r\n\r\n\nc,d", 2, &[&["a", "b"], &["c", "d"]]);
+        check("a,b\r", 2, &[&["a", "b"]]);
+        check(",\n,", 2, &[&["", ""], &["", ""]]);
+        check("\"a,\n\r\nb\",\"\"\n", 2, &[&["<a,\n\r\nb>", "<>"]]);
+        check("\"a\"\"b\",\"\"\"\"\n", 2, &[&["<a\"b>", "<\">"]]);
+        check("\"\"\"\"\"a\"\"\",x\n", 2, &[&["<\"\"a\">", "x"]]);
+        check("a\"b\",c\"\"\n", 2, &[&["a\"b\"", "c\"\""]]);
+        check(" \"a\",b\n", 2, &[&[" \"a\"", "b"]]);
+        check("a\n\nb\n\"\"\n", 1, &[&["a"], &[""], &["b"], &["<>"]]);
+        check("a,\"b\"", 2, &[&["a", "<b>"]]);
+        check("a,\u{0}\n", 2, &[&["a", "\u{0}"]]);
+    }
+
+    #[test]
+    fn a_quote_is_text_where_quoting_is_off() {
+        let format = Format {
+            delimiter: b';',
+            quote: None,
+        };
+        let mut fields = Vec::new();
+        let text = b"\"a;b\"\n";
+        assert_eq!(
+            scan(text, format, bounds(Some(2)), &mut fields)
+                .unwrap()
+                .records,
+            1
+        );
+        assert_eq!(fields[0].raw(text), b"\"a");
+    }
+
+    /// Marks at every place of a block, and across its end.
+    #[test]
+    fn blocks_do_not_show() {
+        for padding in 0..140 {
+            let long = "x".repeat(padding);
+            let text = format!("{long},\"{long}\"\"\n\"\r\n\"\",\"{long}\"\n{long},b");
+            let expected = [
+                [long.clone(), format!("<{long}\"\n>")],
+                ["<>".to_owned(), format!("<{long}>")],
+                [long.clone(), "b".to_owned()],
+            ];
+            assert_eq!(records(&text, 2).unwrap(), expected, "{padding}");
         }
-        assert_eq!(COMMA.scan(&text[..length], false, &mut fields), Ok(whole));
+    }
+
+    /// Whatever the text is cut into, whole records come out and the rest is left.
+    #[test]
+    fn a_cut_text_yields_only_its_whole_records() {
+        let text = "a,\"b\n\"\"\"\r\nc,d\r\n\"e\",\"\"\n";
+        let ends = [0, 10, 15, 22];
+        let mut fields = Vec::new();
+        for cut in 0..=text.len() {
+            let bounds = Bounds {
+                at_end: false,
+                ..bounds(Some(2))
+            };
+            let found = scan(&text.as_bytes()[..cut], CSV, bounds, &mut fields).unwrap();
+            let whole = ends.iter().rposition(|end| *end <= cut).unwrap();
+            assert_eq!((found.records, found.bytes), (whole, ends[whole]), "{cut}");
+            assert_eq!(fields.len(), whole * 2);
+        }
+    }
+
+    #[test]
+    fn stops_at_its_bounds() {
+        let mut fields = Vec::new();
+        let mut check = |bounds, records, bytes| {
+            let found = scan(b"a,b\r\nc,d\r\ne,f\r\n", CSV, bounds, &mut fields).unwrap();
+            assert_eq!((found.records, found.bytes), (records, bytes));
+        };
+        check(
+            Bounds {
+                records: 2,
+                ..bounds(Some(2))
+            },
+            2,
+            10,
+        );
+        check(
+            Bounds {
+                bytes: 1,
+                ..bounds(Some(2))
+            },
+            1,
+            5,
+        );
+        check(
+            Bounds {
+                bytes: 6,
+                ..bounds(Some(2))
+            },
+            2,
+            10,
+        );
+        check(
+            Bounds {
+                records: 1,
+                ..bounds(None)
+            },
+            1,
+            5,
+        );
+    }
+
+    #[test]
+    fn tells_where_a_quote_is_open_and_whether_all_is_ascii() {
+        let mut fields = Vec::new();
+        let bounds = Bounds {
+            at_end: false,
+            ..bounds(Some(2))
+        };
+        let found = scan("a,b\nc,\"ä".as_bytes(), CSV, bounds, &mut fields).unwrap();
+        assert_eq!(found.open_quote, Some(6));
+        assert!(!found.is_ascii);
+        assert!(
+            scan(b"a,b\nc,\"", CSV, bounds, &mut fields)
+                .unwrap()
+                .is_ascii
+        );
     }
 }

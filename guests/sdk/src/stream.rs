@@ -1,6 +1,6 @@
 //! Objects as [`std::io::Read`].
 
-use std::io::Read;
+use std::io::{BufRead, Read};
 
 use crate::bindings::capabilities::dativo::connector::object_store::ByteStream;
 use crate::error::{Error, Result};
@@ -41,6 +41,16 @@ impl ByteReader {
 
 impl Read for ByteReader {
     fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let block = self.fill_buf()?;
+        let count = block.len().min(into.len());
+        into[..count].copy_from_slice(&block[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for ByteReader {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
         if self.at == self.block.len() && !self.ended {
             match self.stream.next(BLOCK_BYTES) {
                 Ok(Some(block)) => (self.block, self.at) = (block, 0),
@@ -48,10 +58,10 @@ impl Read for ByteReader {
                 Err(error) => return Err(std::io::Error::other(Error::from(error))),
             }
         }
-        let rest = self.block.get(self.at..).unwrap_or_default();
-        let count = rest.len().min(into.len());
-        into[..count].copy_from_slice(&rest[..count]);
-        self.at += count;
-        Ok(count)
+        Ok(self.block.get(self.at..).unwrap_or_default())
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.at = (self.at + count).min(self.block.len());
     }
 }

@@ -37,6 +37,24 @@ impl Config {
         format!("{}/", self.path.trim_end_matches('/'))
     }
 
+    /// The name of an object below `path`. Folders of partitions hold percent signs of their own, which
+    /// in a URL must not be taken for its encoding.
+    pub fn object(&self, name: &str) -> String {
+        let root = self.root();
+        if !root.contains("://") {
+            return format!("{root}{name}");
+        }
+        let mut object = root;
+        for byte in name.bytes() {
+            match byte {
+                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' => object.push(byte.into()),
+                _ if b"-._~/=".contains(&byte) => object.push(byte.into()),
+                _ => object.push_str(&format!("%{byte:02X}")),
+            }
+        }
+        object
+    }
+
     /// A file is closed once it is this long, in encoded bytes.
     pub fn target_file_bytes(&self) -> Result<u64> {
         let bytes = match &self.target_file_size {
@@ -104,6 +122,17 @@ pub fn schema() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_folder_of_a_partition_keeps_its_name_in_a_path_and_in_a_url() {
+        let check = |path: &str, expected: &str| {
+            let config: Config = serde_json::from_value(json!({ "path": path })).unwrap();
+            assert_eq!(config.object("city=a%2Fb/é.parquet"), expected);
+        };
+        check("out", "out/city=a%2Fb/é.parquet");
+        check("/out//", "/out/city=a%2Fb/é.parquet");
+        check("file:///out", "file:///out/city=a%252Fb/%C3%A9.parquet");
+    }
 
     #[test]
     fn sizes_are_numbers_of_bytes_or_have_a_unit() {

@@ -113,7 +113,7 @@ impl Files {
     fn begin(&mut self, folder: &str, batch: &RecordBatch) -> Result<OpenFile> {
         let name = format!("{}-{:05}-{:05}.parquet", self.run, self.split, self.begun);
         self.begun += 1;
-        let url = format!("{}{folder}{name}", self.config.root());
+        let url = self.config.object(&format!("{folder}{name}"));
         let options = json!({
             "compression": self.config.compression,
             "row_group_rows": self.config.row_group_rows,
@@ -122,6 +122,7 @@ impl Files {
         Ok(OpenFile {
             encoder: Encoder::create(schema, &options.to_string())?,
             upload: Upload::create(&url, &self.run)?,
+            path: url,
             waiting: Vec::new(),
             waiting_bytes: 0,
             parts: 0,
@@ -140,6 +141,8 @@ impl Files {
 struct OpenFile {
     encoder: Encoder,
     upload: Upload,
+    /// Its name, as the job writes it.
+    path: String,
     /// Encoded bytes that are too few for a part.
     waiting: Vec<Blob>,
     waiting_bytes: u64,
@@ -181,7 +184,7 @@ impl OpenFile {
         let staged = self.upload.stage()?;
         Ok(StagedFile {
             token: staged.token,
-            path: staged.url,
+            path: self.path,
             rows: self.encoder.rows(),
             bytes: staged.bytes,
             sha256: staged.sha256,

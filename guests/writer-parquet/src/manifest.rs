@@ -5,7 +5,7 @@
 //! newest manifest publishes them again, which does nothing where it was done.
 
 use dativo_connector::object_store as store;
-use dativo_connector::{Blob, Error, Output, Receipt, Result, Run};
+use dativo_connector::{Blob, Error, ErrorKind, Output, Receipt, Result, Run};
 use serde::{Deserialize, Serialize};
 
 use crate::files::StagedFile;
@@ -13,8 +13,12 @@ use crate::files::StagedFile;
 /// The version of the format of a manifest.
 const FORMAT: u32 = 1;
 
-/// The longest manifest that is read, in bytes: some 100,000 files.
+/// The longest manifest, in bytes: some 100,000 files. The store gives no more at a time, so a longer
+/// one could be written and not read back.
 const MAX_MANIFEST_BYTES: u32 = 64 << 20;
+
+/// What a blob gives at a time, in bytes.
+const READ_BYTES: u32 = 16 << 20;
 
 /// One commit.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,9 +85,9 @@ pub fn newest(folder: &str) -> Result<Option<Manifest>> {
         ))
         .hint("restore the file; without it nobody can say what was committed")
     };
-    let text = store::get(&object.url, 0, MAX_MANIFEST_BYTES)?.text()?;
+    let text = bytes(&store::get(&object.url, 0, MAX_MANIFEST_BYTES)?);
     let manifest: Manifest =
-        serde_json::from_str(&text).map_err(|error| unreadable(error.to_string()))?;
+        serde_json::from_slice(&text).map_err(|error| unreadable(error.to_string()))?;
     if manifest.format != FORMAT || manifest.number != number {
         return Err(unreadable(format!(
             "it has format {} and number {}",
@@ -91,6 +95,17 @@ pub fn newest(folder: &str) -> Result<Option<Manifest>> {
         )));
     }
     Ok(Some(manifest))
+}
+
+fn bytes(blob: &Blob) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    loop {
+        let block = blob.read(bytes.len() as u64, READ_BYTES);
+        if block.is_empty() {
+            return bytes;
+        }
+        bytes.extend_from_slice(&block);
+    }
 }
 
 fn number(url: &str) -> Option<u64> {
@@ -121,6 +136,18 @@ fn moved_on(what: &str) -> Error {
     .hint("run the job again; it starts from what the target holds now")
 }
 
+/// Refuses a commit that no later run could read.
+fn check_length(bytes: usize, files: usize) -> Result<()> {
+    if bytes <= MAX_MANIFEST_BYTES as usize {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::LimitExceeded,
+        format!("{files} files are too many for one commit, whose list may take 64 MiB"),
+    )
+    .hint("raise `target_file_size`, or partition by columns with fewer values"))
+}
+
 impl Manifest {
     pub fn new(number: u64, run: Run, state: Option<String>, files: Vec<StagedFile>) -> Self {
         Self {
@@ -139,8 +166,12 @@ impl Manifest {
     /// The commit point. Fails as `rejected` where another run was first.
     pub fn create(&self, folder: &str) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))?;
+        check_length(text.len(), self.files.len())?;
         let url = format!("{folder}{:020}.json", self.number);
-        Ok(store::put_new(&url, &Blob::from_list(&text)?)?)
+        store::put_new(&url, &Blob::from_list(&text)?).map_err(|error| match Error::from(error) {
+            error if error.kind == ErrorKind::Rejected => moved_on(&error.message),
+            error => error,
+        })
     }
 
     /// Makes the files visible. Done already is success.
@@ -195,6 +226,15 @@ mod tests {
         assert!(refused(Some(manifest(1, "x")), &run("b", None)).contains("is now run x"));
         assert!(refused(Some(manifest(2, "x")), &run("b", Some("a"))).contains("is now run x"));
         assert!(refused(None, &run("b", Some("a"))).contains("is gone"));
+    }
+
+    #[test]
+    fn a_commit_that_could_not_be_read_back_is_refused() {
+        assert!(check_length(64 << 20, 1).is_ok());
+        assert_eq!(
+            check_length((64 << 20) + 1, 1).unwrap_err().kind,
+            ErrorKind::LimitExceeded
+        );
     }
 
     #[test]

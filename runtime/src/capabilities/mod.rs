@@ -4,7 +4,6 @@
 //! pure, `host.rs` adapts to the contract, `client.rs` or `backends/` do the work and know no wasm.
 
 pub mod failure;
-mod log;
 pub mod object_store;
 pub mod parquet;
 

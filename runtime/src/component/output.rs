@@ -9,6 +9,8 @@ use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
 
 use super::Scope;
+use super::bindings::imports::log;
+use super::state::State;
 
 /// The last bytes of standard error are kept for the report of a trap: a panic's message is there.
 const TAIL_BYTES: usize = 4096;
@@ -109,6 +111,19 @@ fn escaped(character: char) -> impl Iterator<Item = char> {
     let plain = (!character.is_control() || character == '\t').then_some(character);
     let escape = plain.is_none().then(|| character.escape_default());
     plain.into_iter().chain(escape.into_iter().flatten())
+}
+
+impl log::Host for State {
+    async fn write(&mut self, level: log::Level, message: String) -> wasmtime::Result<()> {
+        let level = match level {
+            log::Level::Debug => tracing::Level::DEBUG,
+            log::Level::Info => tracing::Level::INFO,
+            log::Level::Warn => tracing::Level::WARN,
+            log::Level::Error => tracing::Level::ERROR,
+        };
+        self.log.line(level, &message);
+        Ok(())
+    }
 }
 
 /// Standard output or standard error of one instance, line by line into its log.

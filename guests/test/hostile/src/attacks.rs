@@ -53,10 +53,8 @@ pub fn on_next(attack: &str, call: u32, max_rows: u32) -> Result<Option<RecordBa
             while grow_table() >= 0 {}
             panic!("the table did not grow");
         }
-        "stack-overflow" => Err(error(
-            ErrorKind::Internal,
-            deep(u64::from(call)).to_string(),
-        )),
+        "stack-overflow" => Err(overflowed(deep)),
+        "memory-stack-overflow" => Err(overflowed(deep_in_memory)),
         "panic" => panic!("panicked in next"),
         "sleep" => {
             std::thread::sleep(std::time::Duration::from_secs(3600));
@@ -166,9 +164,25 @@ fn grow_table() -> i32 {
     grown
 }
 
-fn deep(depth: u64) -> u64 {
+fn overflowed(recurse: fn(u64, u64) -> u64) -> Error {
+    error(ErrorKind::Internal, recurse(0, std::hint::black_box(u64::MAX)).to_string())
+}
+
+/// Recursion on the stack of the machine; the compiler cannot know that it does not end.
+fn deep(depth: u64, end: u64) -> u64 {
+    match depth == end {
+        true => 0,
+        false => deep(depth + 1, end).rotate_left(7) ^ depth.wrapping_mul(31),
+    }
+}
+
+/// Recursion on the stack that the language keeps in linear memory.
+fn deep_in_memory(depth: u64, end: u64) -> u64 {
     let padding = std::hint::black_box([depth; 64]);
-    deep(depth + 1) + padding[(depth % 64) as usize]
+    match depth == end {
+        true => 0,
+        false => deep_in_memory(depth + 1, end) ^ padding[(depth % 64) as usize],
+    }
 }
 
 fn rows(count: i64) -> Rows {

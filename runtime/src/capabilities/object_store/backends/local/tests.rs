@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::staging::Staged;
 use super::*;
 
 const RUN: &str = "0199-run";

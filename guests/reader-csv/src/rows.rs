@@ -1,0 +1,283 @@
+//! Records to batches, and errors with their place in the file.
+//!
+//! Knows no host: any [`BufRead`] will do.
+
+use std::io::BufRead;
+
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use dativo_connector::{Error, Result};
+
+use crate::columns::{Builder, Chunk, Misfit, Nulls};
+use crate::scan::{Bounds, Broken, Field, Format, Found, Why, scan};
+use crate::types::{Column, arrow_schema};
+use crate::window::{MAX_RECORD_BYTES, Window};
+
+/// Arrow data in a batch, in bytes, save for a longer record: eight batches fit the boundary's 64 MiB.
+const BATCH_BYTES: usize = 8 << 20;
+
+/// Text that is scanned before its values are parsed, in bytes: it and its fields stay in the caches.
+const CHUNK_BYTES: usize = 256 << 10;
+
+/// Longest value that an error shows, in characters.
+const SHOWN_CHARACTERS: usize = 60;
+
+/// Reads the records of a text.
+pub struct Rows<R> {
+    pub window: Window<R>,
+    source: Source,
+    columns: Vec<Column>,
+    schema: SchemaRef,
+    builders: Vec<Builder>,
+    fields: Vec<Field>,
+    /// Bytes of Arrow data of a record, beside its text.
+    record_width: usize,
+}
+
+/// What is read, and by which rules.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// Named in errors.
+    pub file: String,
+    pub format: Format,
+    pub nulls: Nulls,
+}
+
+impl<R: BufRead> Rows<R> {
+    pub fn new(window: Window<R>, source: Source, columns: Vec<Column>) -> Self {
+        Self {
+            schema: arrow_schema(&columns),
+            builders: columns.iter().map(Builder::new).collect(),
+            record_width: columns.iter().map(|column| column.kind.width()).sum(),
+            fields: Vec::new(),
+            window,
+            source,
+            columns,
+        }
+    }
+
+    /// The next batch, of at most `max_rows` rows; none at the end.
+    pub fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>> {
+        let (mut rows, mut bytes) = (0, 0);
+        while rows < max_rows && bytes < BATCH_BYTES {
+            let room = (BATCH_BYTES - bytes).div_ceil(self.record_width + 1);
+            let bounds = Bounds {
+                records: room.min(max_rows - rows),
+                bytes: CHUNK_BYTES.min(BATCH_BYTES - bytes),
+                width: Some(self.columns.len()),
+                at_end: self.window.is_at_end(),
+            };
+            let scanned = scan(
+                self.window.text(),
+                self.source.format,
+                bounds,
+                &mut self.fields,
+            );
+            let found = scanned.map_err(|broken| {
+                self.source
+                    .broken(&self.window, &broken, self.columns.len())
+            })?;
+            if found.bytes == 0 {
+                if self.window.is_at_end() {
+                    break;
+                }
+                self.source.grow(&mut self.window, &found)?;
+                continue;
+            }
+            self.source.check_utf8(&self.window, &found)?;
+            self.append()?;
+            self.window.consume(found.bytes);
+            rows += found.records;
+            bytes += found.bytes + found.records * self.record_width;
+        }
+        if rows == 0 {
+            return Ok(None);
+        }
+        let arrays = self
+            .builders
+            .iter_mut()
+            .map(Builder::finish)
+            .collect::<Result<_, _>>();
+        let batch = arrays.and_then(|arrays| RecordBatch::try_new(self.schema.clone(), arrays));
+        batch
+            .map(Some)
+            .map_err(|error| Error::internal(error.to_string()))
+    }
+
+    /// Parses the records in `fields`.
+    fn append(&mut self) -> Result<()> {
+        let chunk = Chunk {
+            text: self.window.text(),
+            format: self.source.format,
+            nulls: &self.source.nulls,
+            fields: &self.fields,
+            width: self.columns.len(),
+        };
+        // In order of columns for speed: with several misfits in a chunk, the first column's is shown.
+        for (index, builder) in self.builders.iter_mut().enumerate() {
+            if let Err(Misfit(record)) = builder.append(&chunk, index) {
+                return Err(self.misfit(record, index));
+            }
+        }
+        Ok(())
+    }
+
+    /// A value that is not of its column's type.
+    #[cold]
+    fn misfit(&self, record: usize, index: usize) -> Error {
+        let text = self.window.text();
+        let field = self.fields[record * self.columns.len() + index];
+        let Column {
+            name,
+            kind,
+            declared,
+        } = &self.columns[index];
+        let value = field
+            .value(text, self.source.format, &mut Vec::new())
+            .to_vec();
+        let line = self.window.line_of(field.start());
+        let declare = format!(
+            "schema: [{{name: {}, type: string}}]",
+            quoted_if_needed(name)
+        );
+        let error = Error::invalid_data(format!(
+            "{}: {} is not {}",
+            self.source.place(line, index, Some(name)),
+            shown(&value),
+            kind.with_article(),
+        ));
+        if *declared {
+            error.hint(format!(
+                "correct the file, or declare another type: `{declare}`"
+            ))
+        } else {
+            error.hint(format!(
+                "the sample suggested {}; declare the type, `{declare}`, or raise `sample_rows`",
+                kind.name()
+            ))
+        }
+    }
+}
+
+impl Source {
+    /// Makes the text longer, within the limit on a record.
+    pub fn grow<R: BufRead>(&self, window: &mut Window<R>, found: &Found) -> Result<()> {
+        if window.text().len() <= MAX_RECORD_BYTES {
+            return window.fill();
+        }
+        let limit = MAX_RECORD_BYTES >> 20;
+        let error = Error::invalid_data(match found.open_quote {
+            Some(at) => format!(
+                "{} line {}: the quote that opens here does not close within {limit} MiB",
+                self.file,
+                window.line_of(at)
+            ),
+            None => format!(
+                "{} line {}: the record that begins here is longer than {limit} MiB",
+                self.file,
+                window.line()
+            ),
+        });
+        Err(error.hint("check `quote` and `delimiter`, or correct the file"))
+    }
+
+    /// Refuses scanned records that are not UTF-8.
+    pub fn check_utf8<R: BufRead>(&self, window: &Window<R>, found: &Found) -> Result<()> {
+        if found.is_ascii {
+            return Ok(());
+        }
+        let text = &window.text()[..found.bytes];
+        let Err(error) = std::str::from_utf8(text) else {
+            return Ok(());
+        };
+        let at = error.valid_up_to();
+        let line_start = memchr::memrchr(b'\n', &text[..at]).map_or(0, |newline| newline + 1);
+        Err(Error::invalid_data(format!(
+            "{} line {}, byte {}: `0x{:02x}` is not UTF-8",
+            self.file,
+            window.line_of(at),
+            at - line_start + 1,
+            text[at]
+        ))
+        .hint("convert the file: `iconv -f latin1 -t utf-8 IN > OUT`"))
+    }
+
+    /// The error of a text that breaks the rules; `width` is how many fields a record should have.
+    #[cold]
+    pub fn broken<R: BufRead>(&self, window: &Window<R>, broken: &Broken, width: usize) -> Error {
+        let line = window.line_of(broken.at);
+        let place = |name| self.place(line, broken.column, name);
+        match broken.why {
+            Why::UnclosedQuote => Error::invalid_data(format!(
+                "{}: the quote that opens here never closes",
+                place(None)
+            ))
+            .hint("close it, or turn quoting off with `quote: \"\"`"),
+            Why::TextAfterQuote => Error::invalid_data(format!(
+                "{}: text follows a closing quote: {}",
+                place(None),
+                shown(&window.text()[broken.at..(broken.at + 20).min(window.text().len())])
+            ))
+            .hint("double a quote that is part of a value, or check `delimiter` and `quote`"),
+            Why::LoneCarriageReturn => Error::invalid_data(format!(
+                "{}: a carriage return without a line feed outside quotes",
+                place(None)
+            ))
+            .hint("quote the field, or convert line ends: `tr '\\r' '\\n' < IN > OUT`"),
+            Why::Width(count) => Error::invalid_data(format!(
+                "{}: the record has {} where {width} are expected",
+                place(None),
+                fields(count)
+            ))
+            .hint("check `delimiter` and `quote`, or correct the record"),
+        }
+    }
+
+    fn place(&self, line: u64, index: usize, name: Option<&str>) -> String {
+        let column = index + 1;
+        match name {
+            Some(name) => format!("{} line {line}, column {column} `{name}`", self.file),
+            None => format!("{} line {line}, column {column}", self.file),
+        }
+    }
+}
+
+fn fields(count: usize) -> String {
+    if count == 1 {
+        "1 field".to_owned()
+    } else {
+        format!("{count} fields")
+    }
+}
+
+/// A value for a message: cut, and in backticks.
+pub fn shown(value: &[u8]) -> String {
+    let text = String::from_utf8_lossy(&value[..value.len().min(SHOWN_CHARACTERS * 4 + 4)]);
+    let mut characters = text.chars();
+    let cut: String = characters.by_ref().take(SHOWN_CHARACTERS).collect();
+    let more = if characters.next().is_some() {
+        "…"
+    } else {
+        ""
+    };
+    format!(
+        "`{}{more}`",
+        cut.escape_debug()
+            .to_string()
+            .replace("\\\"", "\"")
+            .replace("\\'", "'")
+    )
+}
+
+/// A name as YAML takes it.
+fn quoted_if_needed(name: &str) -> String {
+    let is_plain = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !["true", "false", "null", "yes", "no", "on", "off", "y", "n"]
+            .contains(&name.to_ascii_lowercase().as_str());
+    if is_plain {
+        name.to_owned()
+    } else {
+        serde_json::Value::from(name).to_string()
+    }
+}

@@ -1,0 +1,150 @@
+//! The bytes of a block that mean something, as bit sets. The only module that knows SIMD.
+
+use crate::scan::Format;
+
+/// Bytes in a block: the bits of a set.
+pub const BLOCK: usize = 64;
+
+/// Bit `i` stands for byte `i` of the block.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// Delimiters, line feeds and carriage returns.
+    pub ends: u64,
+    pub quotes: u64,
+    pub is_ascii: bool,
+}
+
+/// Marks of the first block of `text`, which may be shorter.
+#[inline(always)]
+pub fn marks(text: &[u8], format: Format) -> Marks {
+    if let Some(block) = text.first_chunk::<BLOCK>() {
+        return imp::marks(block, format);
+    }
+    // NUL is no mark: `config` refuses it as delimiter and quote.
+    let mut padded = [0; BLOCK];
+    padded[..text.len()].copy_from_slice(text);
+    imp::marks(&padded, format)
+}
+
+/// Bit `i` is set where byte `i` of the first block of `text` is `wanted`.
+#[inline(always)]
+pub fn marks_of(text: &[u8], wanted: u8) -> u64 {
+    if let Some(block) = text.first_chunk::<BLOCK>() {
+        return imp::marks_of(block, wanted);
+    }
+    let mut padded = [!wanted; BLOCK];
+    padded[..text.len()].copy_from_slice(text);
+    imp::marks_of(&padded, wanted)
+}
+
+#[cfg(all(target_arch = "wasm32", target_feature = "simd128"))]
+mod imp {
+    use core::arch::wasm32::{
+        i8x16_bitmask, u8x16_bitmask, u8x16_eq, u8x16_splat, u64x2, v128, v128_or,
+    };
+
+    use super::{BLOCK, Marks};
+    use crate::scan::Format;
+
+    /// The optimiser makes one load of it.
+    #[inline(always)]
+    fn quarter(block: &[u8; BLOCK], index: usize) -> v128 {
+        let (words, _) = block[index * 16..index * 16 + 16].as_chunks::<8>();
+        u64x2(u64::from_le_bytes(words[0]), u64::from_le_bytes(words[1]))
+    }
+
+    #[inline(always)]
+    fn joined(quarters: [v128; 4]) -> u64 {
+        let [a, b, c, d] = quarters.map(|q| u64::from(u8x16_bitmask(q)));
+        a | b << 16 | c << 32 | d << 48
+    }
+
+    #[inline(always)]
+    pub fn marks(block: &[u8; BLOCK], format: Format) -> Marks {
+        let quarters = [0, 1, 2, 3].map(|index| quarter(block, index));
+        let (delimiter, lf, cr) = (
+            u8x16_splat(format.delimiter),
+            u8x16_splat(b'\n'),
+            u8x16_splat(b'\r'),
+        );
+        let ends = joined(quarters.map(|q| {
+            v128_or(
+                u8x16_eq(q, delimiter),
+                v128_or(u8x16_eq(q, lf), u8x16_eq(q, cr)),
+            )
+        }));
+        let quotes = match format.quote {
+            Some(quote) => joined(quarters.map(|q| u8x16_eq(q, u8x16_splat(quote)))),
+            None => 0,
+        };
+        let [a, b, c, d] = quarters;
+        let high = i8x16_bitmask(v128_or(v128_or(a, b), v128_or(c, d)));
+        Marks {
+            ends,
+            quotes,
+            is_ascii: high == 0,
+        }
+    }
+
+    #[inline(always)]
+    pub fn marks_of(block: &[u8; BLOCK], wanted: u8) -> u64 {
+        let wanted = u8x16_splat(wanted);
+        joined([0, 1, 2, 3].map(|index| u8x16_eq(quarter(block, index), wanted)))
+    }
+}
+
+#[cfg(not(all(target_arch = "wasm32", target_feature = "simd128")))]
+mod imp {
+    use super::{BLOCK, Marks};
+    use crate::scan::Format;
+
+    #[inline(always)]
+    fn set(block: &[u8; BLOCK], is: impl Fn(u8) -> bool) -> u64 {
+        block
+            .iter()
+            .rev()
+            .fold(0, |bits, byte| bits << 1 | u64::from(is(*byte)))
+    }
+
+    #[inline(always)]
+    pub fn marks(block: &[u8; BLOCK], format: Format) -> Marks {
+        Marks {
+            ends: set(block, |b| b == format.delimiter || b == b'\n' || b == b'\r'),
+            quotes: format.quote.map_or(0, |quote| marks_of(block, quote)),
+            is_ascii: block.is_ascii(),
+        }
+    }
+
+    #[inline(always)]
+    pub fn marks_of(block: &[u8; BLOCK], wanted: u8) -> u64 {
+        set(block, |b| b == wanted)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn marks_every_byte_of_a_block_and_nothing_behind_its_end() {
+        let format = Format {
+            delimiter: b'|',
+            quote: Some(b'"'),
+        };
+        for length in 1..=BLOCK {
+            let mut text = vec![b'x'; length];
+            for (byte, is_end) in [(b'|', true), (b'\n', true), (b'\r', true), (b'"', false)] {
+                text[length - 1] = byte;
+                let bit = 1 << (length - 1);
+                let expected = if is_end { (bit, 0) } else { (0, bit) };
+                let found = marks(&text, format);
+                assert_eq!((found.ends, found.quotes), expected);
+                assert!(found.is_ascii);
+                assert_eq!(marks_of(&text, byte), bit);
+            }
+            text[length - 1] = 0xff;
+            assert!(!marks(&text, format).is_ascii);
+            assert_eq!(marks_of(&text, 0xff), 1 << (length - 1));
+        }
+    }
+}

@@ -1,0 +1,520 @@
+//! Whole files: text in, rows or the error's text out.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType;
+use dativo_connector::{Error, Result};
+use proptest::prelude::*;
+
+use crate::boundary::{Boundary, boundaries};
+use crate::config::Config;
+use crate::head::{self, Head};
+use crate::rows::Rows;
+use crate::split::targets;
+use crate::window::Window;
+
+fn config(text: &str) -> Config {
+    let mut config: Config = serde_json::from_str(text).unwrap();
+    config.file_path = "f.csv".to_owned();
+    config
+}
+
+/// Reads `text` as `pieces` splits at most, in batches of `batch` rows.
+fn read(
+    text: &[u8],
+    config: &Config,
+    pieces: u32,
+    batch: usize,
+) -> Result<(Head, Vec<Vec<String>>)> {
+    let source = config.source()?;
+    let head = head::read(text, config, &source)?;
+    let first = Boundary {
+        offset: head.offset,
+        line: head.line,
+    };
+    let rest = &text[head.offset as usize..];
+    let targets = targets(head.offset, rest.len() as u64, 1, pieces);
+    let mut starts = vec![first];
+    starts.extend(boundaries(rest, source.format, first, &targets)?);
+    let mut ends: Vec<usize> = starts[1..]
+        .iter()
+        .map(|next| next.offset as usize)
+        .collect();
+    ends.push(text.len());
+    let mut rows = Vec::new();
+    for (start, end) in starts.iter().zip(ends) {
+        let piece = &text[start.offset as usize..end];
+        let window = Window::new(piece, Some(piece.len() as u64), start.line);
+        let mut reader = Rows::new(window, source.clone(), head.columns.clone());
+        while let Some(next) = reader.next(batch)? {
+            assert!((1..=batch).contains(&next.num_rows()));
+            rows.extend((0..next.num_rows()).map(|row| shown(&next, row)));
+        }
+    }
+    Ok((head, rows))
+}
+
+/// Every value of a row as text; null is `∅`.
+fn shown(batch: &RecordBatch, row: usize) -> Vec<String> {
+    let value = |column: &dyn Array| match column.data_type() {
+        _ if column.is_null(row) => "∅".to_owned(),
+        DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
+        DataType::Float64 => format!("{:?}", column.as_primitive::<Float64Type>().value(row)),
+        DataType::Boolean => column.as_boolean().value(row).to_string(),
+        DataType::Date32 => format!("{}d", column.as_primitive::<Date32Type>().value(row)),
+        DataType::Timestamp(_, zone) => format!(
+            "{}us{}",
+            column.as_primitive::<TimestampMicrosecondType>().value(row),
+            zone.as_deref().unwrap_or_default()
+        ),
+        _ => column.as_string::<i32>().value(row).to_owned(),
+    };
+    batch
+        .columns()
+        .iter()
+        .map(|column| value(column.as_ref()))
+        .collect()
+}
+
+/// Lines of `a|b`, after a line of names and types.
+fn table(text: &[u8], config_text: &str) -> Result<String> {
+    let (head, rows) = read(text, &config(config_text), 1, 1000)?;
+    let names = head
+        .columns
+        .iter()
+        .map(|column| format!("{}:{}", column.name, column.kind.name()));
+    let mut lines = vec![names.collect::<Vec<_>>().join("|")];
+    lines.extend(rows.iter().map(|row| row.join("|")));
+    Ok(lines.join("\n"))
+}
+
+fn check(text: &str, config_text: &str, expected: &str) {
+    assert_eq!(
+        table(text.as_bytes(), config_text).unwrap(),
+        expected,
+        "{text:?}"
+    );
+}
+
+fn refused(text: impl AsRef<[u8]>, config_text: &str, message: &str, hint: &str) {
+    let Error {
+        message: found,
+        hint: found_hint,
+        ..
+    } = table(text.as_ref(), config_text).expect_err(message);
+    assert_eq!(found, message);
+    let found_hint = found_hint.unwrap_or_default();
+    assert!(
+        found_hint.contains(hint) && !hint.is_empty(),
+        "{message}: {found_hint}"
+    );
+}
+
+#[test]
+fn refuses_broken_texts_and_says_where() {
+    refused(
+        "a,b\n1,2\n3\n",
+        "{}",
+        "`f.csv` line 3, column 2: the record has 1 field where 2 are expected",
+        "delimiter",
+    );
+    refused(
+        "a,b\n\"x\ny\",2\n3,4,5\n",
+        "{}",
+        "`f.csv` line 4, column 3: the record has 3 fields where 2 are expected",
+        "delimiter",
+    );
+    refused(
+        "a,b\n1,\"2\n3,4\n",
+        "{}",
+        "`f.csv` line 2, column 2: the quote that opens here never closes",
+        "quote: \"\"",
+    );
+    refused(
+        "a,b\n1,\"2\"3\n",
+        "{}",
+        "`f.csv` line 2, column 2: text follows a closing quote: `3\\n`",
+        "double a quote",
+    );
+    refused(
+        "a,b\r1,2\r",
+        "{}",
+        "`f.csv` line 1, column 2: a carriage return without a line feed outside quotes",
+        "tr '\\r' '\\n'",
+    );
+    refused(
+        b"a,b\n1,\xe4\n",
+        "{}",
+        "`f.csv` line 2, byte 3: `0xe4` is not UTF-8",
+        "iconv",
+    );
+    refused(
+        b"a,b\n\"x\ny\xff\",1\n",
+        "{}",
+        "`f.csv` line 3, byte 2: `0xff` is not UTF-8",
+        "iconv",
+    );
+    refused(
+        b"\xe4,b\n1,2\n",
+        "{}",
+        "`f.csv` line 1, byte 1: `0xe4` is not UTF-8",
+        "iconv",
+    );
+    refused(
+        b"\xff\xfea\0",
+        "{}",
+        "`f.csv` is UTF-16, not UTF-8 text",
+        "iconv",
+    );
+    refused(
+        b"\x1f\x8b\x08",
+        "{}",
+        "`f.csv` is gzip data, not UTF-8 text",
+        "compression: gzip",
+    );
+}
+
+#[test]
+fn refuses_heads_that_name_no_columns() {
+    refused("", "{}", "`f.csv` has no header: it is empty", "schema");
+    refused(
+        "\n\r\n",
+        "{}",
+        "`f.csv` has no header: it is empty",
+        "schema",
+    );
+    refused(
+        "",
+        r#"{"header": false}"#,
+        "`f.csv` has no record: it is empty",
+        "schema",
+    );
+    refused(
+        "a\n",
+        r#"{"skip_rows": 1}"#,
+        "`f.csv` has no header: it is empty after `skip_rows`",
+        "schema",
+    );
+    refused(
+        "a\n",
+        r#"{"skip_rows": 2}"#,
+        "`f.csv` ends after line 1; `skip_rows` is 2",
+        "lower",
+    );
+    refused(
+        "a,b,a\n",
+        "{}",
+        "`f.csv`: columns 1 and 3 are both named `a`",
+        "`header: false` and `skip_rows: 1`",
+    );
+    refused(
+        "column_2,\n",
+        "{}",
+        "`f.csv`: columns 1 and 2 are both named `column_2`",
+        "rename one",
+    );
+    refused(
+        "a,b\n",
+        r#"{"schema": [{"name": "c", "type": "string"}]}"#,
+        "`schema` declares `c`, which is no column of `f.csv`",
+        "its columns are `a`, `b`",
+    );
+    refused(
+        "1,2\n",
+        r#"{"header": false, "schema": [{"name": "c", "type": "string"}]}"#,
+        "`schema` lists 1 columns; `f.csv` has 2",
+        "column_2",
+    );
+}
+
+#[test]
+fn refuses_a_value_that_breaks_its_type_and_names_the_remedy() {
+    let one = r#"{"sample_rows": 1}"#;
+    refused(
+        "id,num\n1,2\n\n2,\"x\ny\"\n",
+        one,
+        "`f.csv` line 4, column 2 `num`: `x\\ny` is not an int64",
+        "`schema: [{name: num, type: string}]`, or raise `sample_rows`",
+    );
+    refused(
+        "a\n1\n007\n",
+        one,
+        "`f.csv` line 3, column 1 `a`: `007` is not an int64",
+        "{name: a, type: string}",
+    );
+    refused(
+        "a\n1\n1.5\n",
+        one,
+        "`f.csv` line 3, column 1 `a`: `1.5` is not an int64",
+        "sample suggested int64",
+    );
+    refused(
+        "a\n2024-01-31T12:00\n2024-01-31T12:00Z\n",
+        one,
+        "`f.csv` line 3, column 1 `a`: `2024-01-31T12:00Z` is not a timestamp",
+        "raise `sample_rows`",
+    );
+    refused(
+        "a b\ntrue\nyes\n",
+        one,
+        "`f.csv` line 3, column 1 `a b`: `yes` is not a bool",
+        "{name: \"a b\", type: string}",
+    );
+    refused(
+        "a\nx\n",
+        r#"{"schema": [{"name": "a", "type": "date"}]}"#,
+        "`f.csv` line 2, column 1 `a`: `x` is not a date",
+        "correct the file, or declare another type",
+    );
+    refused(
+        "a\n1\n\n",
+        r#"{"null_values": ["NA"], "sample_rows": 1}"#,
+        "`f.csv` line 3, column 1 `a`: `` is not an int64",
+        "raise `sample_rows`",
+    );
+    let long = format!("a\n1\n{}\n", "y".repeat(1000));
+    let message = format!(
+        "`f.csv` line 3, column 1 `a`: `{}…` is not an int64",
+        "y".repeat(60)
+    );
+    refused(long, one, &message, "raise `sample_rows`");
+}
+
+#[test]
+fn columns_have_the_types_of_their_values() {
+    check(
+        "i,f,b,d,t,z,s,n\n1,1.5,true,1970-01-02,1970-01-01T00:00:01,1970-01-01 00:00:01Z,x,\n\
+         -2,2,FALSE,1969-12-31,1970-01-01 00:00:00.5,1970-01-01T01:00:00+01:00,y z,\n,,,,,,,\n",
+        "{}",
+        "i:int64|f:float64|b:bool|d:date|t:timestamp|z:timestamptz|s:string|n:string\n\
+         1|1.5|true|1d|1000000us|1000000usUTC|x|∅\n\
+         -2|2.0|false|-1d|500000us|0usUTC|y z|∅\n\
+         ∅|∅|∅|∅|∅|∅|∅|∅",
+    );
+}
+
+#[test]
+fn shapes_of_files() {
+    check("a,b\n1,2", "{}", "a:int64|b:int64\n1|2");
+    check(
+        "\u{feff}a,b\r\n1,2\r\n3,4\n",
+        "{}",
+        "a:int64|b:int64\n1|2\n3|4",
+    );
+    check(
+        "\u{feff}\"a,\nx\",b\n1,2\n",
+        "{}",
+        "a,\nx:int64|b:int64\n1|2",
+    );
+    check("a,b\n", "{}", "a:string|b:string");
+    check("\n\na,b\n\n1,2\n\n", "{}", "a:int64|b:int64\n1|2");
+    check("a\n1\n\n2\n", "{}", "a:int64\n1\n∅\n2");
+    check(
+        ",b,\n1,2,3\n",
+        "{}",
+        "column_1:int64|b:int64|column_3:int64\n1|2|3",
+    );
+    check(
+        "1,x\n",
+        r#"{"header": false}"#,
+        "column_1:int64|column_2:string\n1|x",
+    );
+    check(
+        "\"it's a file\n\na\tb\n1\t2\n",
+        r#"{"skip_rows": 2, "delimiter": "\\t"}"#,
+        "a:int64|b:int64\n1|2",
+    );
+    check(
+        "a;b\n'x;''y';2,5\n",
+        r#"{"delimiter": ";", "quote": "'"}"#,
+        "a:string|b:string\nx;'y|2,5",
+    );
+    check("a,b\nä,\"ö\"\"\n\"\n", "{}", "a:string|b:string\nä|ö\"\n");
+    check("a,b\n\u{0},x\n", "{}", "a:string|b:string\n\u{0}|x");
+}
+
+#[test]
+fn nulls_and_empty_strings() {
+    check(
+        "a,b\n\"\",\"\"\nx,1\n,\n",
+        "{}",
+        "a:string|b:int64\n|∅\nx|1\n∅|∅",
+    );
+    check(
+        "a,b\nNA,NA\n\"NA\",1\n,2\n",
+        r#"{"null_values": ["NA"]}"#,
+        "a:string|b:int64\n∅|∅\nNA|1\n|2",
+    );
+    check(
+        "a\nx\n-\n\n",
+        r#"{"null_values": ["", "-"]}"#,
+        "a:string\nx\n∅\n∅",
+    );
+}
+
+#[test]
+fn declared_types_win_over_the_sample() {
+    check(
+        "id,zip,n\n1,007,1\n2,12,2.5\n",
+        r#"{"sample_rows": 1, "schema": [{"name": "n", "type": "float64"}, {"name": "zip", "type": "int64"}]}"#,
+        "id:int64|zip:int64|n:float64\n1|7|1.0\n2|12|2.5",
+    );
+    check(
+        "1,2\n",
+        r#"{"header": false, "schema": [{"name": "column_2", "type": "string"}]}"#,
+        "column_1:int64|column_2:string\n1|2",
+    );
+    check(
+        "1,2\n",
+        r#"{"header": false, "schema": [{"name": "x", "type": "string"}, {"name": "y", "type": "float64"}]}"#,
+        "x:string|y:float64\n1|2.0",
+    );
+    check(
+        "",
+        r#"{"schema": [{"name": "x", "type": "date"}]}"#,
+        "x:date",
+    );
+}
+
+#[test]
+fn batches_end_at_their_rows_and_at_eight_mebibytes() {
+    let text = format!(
+        "a,b\n{}",
+        format!("{},1\n", "x".repeat(100_000)).repeat(200)
+    );
+    let config = config("{}");
+    let source = config.source().unwrap();
+    let head = head::read(text.as_bytes(), &config, &source).unwrap();
+    let window = Window::new(&text.as_bytes()[4..], None, 2);
+    let mut rows = Rows::new(window, source, head.columns);
+    let mut sizes = Vec::new();
+    while let Some(batch) = rows.next(150).unwrap() {
+        sizes.push(batch.num_rows());
+    }
+    assert_eq!(sizes.iter().sum::<usize>(), 200);
+    assert!(
+        sizes.iter().all(|rows| (1..=85).contains(rows)),
+        "{sizes:?}"
+    );
+    let long_rows = read(text.as_bytes(), &config, 1, 7).unwrap().1;
+    assert_eq!(long_rows.len(), 200);
+}
+
+#[test]
+fn wide_records_make_small_batches() {
+    let width = 10_000;
+    let text = format!("{}\n", vec!["1"; width].join(",")).repeat(300);
+    let config = config(r#"{"header": false}"#);
+    let source = config.source().unwrap();
+    let head = head::read(text.as_bytes(), &config, &source).unwrap();
+    let mut rows = Rows::new(Window::new(text.as_bytes(), None, 1), source, head.columns);
+    let mut total = 0;
+    while let Some(batch) = rows.next(65_536).unwrap() {
+        assert!(batch.get_array_memory_size() < 32 << 20);
+        total += batch.num_rows();
+    }
+    assert_eq!(total, 300);
+}
+
+#[test]
+fn a_record_may_be_long_but_not_without_end() {
+    let field = "x".repeat(5 << 20);
+    check(
+        &format!("a,b\n1,\"{field}\"\n"),
+        "{}",
+        &format!("a:int64|b:string\n1|{field}"),
+    );
+    let endless = format!("a,b\n1,2\n3,\"{}", "x\n".repeat(17 << 20));
+    refused(
+        endless,
+        "{}",
+        "`f.csv` line 3: the quote that opens here does not close within 32 MiB",
+        "check `quote`",
+    );
+    refused(
+        format!("a\n1\n{}", "x".repeat(33 << 20)),
+        r#"{"schema": [{"name": "a", "type": "string"}]}"#,
+        "`f.csv` line 3: the record that begins here is longer than 32 MiB",
+        "check `quote`",
+    );
+}
+
+#[test]
+fn lines_are_those_of_the_whole_file_in_every_split() {
+    let text = format!("a,b\n{}x,\"y\n", "\"p\nq\",1\r\n".repeat(50));
+    for pieces in 1..=8 {
+        let error = read(
+            text.as_bytes(),
+            &config(r#"{"sample_rows": 5}"#),
+            pieces,
+            10,
+        )
+        .unwrap_err();
+        assert_eq!(
+            error.message,
+            "`f.csv` line 102, column 2: the quote that opens here never closes"
+        );
+    }
+}
+
+proptest! {
+    /// The cells of any table come back, whatever it is split into.
+    #[test]
+    fn splits_concatenate_to_the_whole(
+        (width, cells) in (1usize..5).prop_flat_map(|width| {
+            let cell = ("[ab1\",\n\r ü]{0,8}|[x,\"]{60,70}", any::<bool>());
+            (Just(width), prop::collection::vec(cell, 0..40 * width))
+        }),
+        crlf in any::<bool>(),
+        last_newline in any::<bool>(),
+        batch in 1usize..20,
+    ) {
+        let newline = if crlf { "\r\n" } else { "\n" };
+        let mut lines = vec![(0..width).map(|i| format!("c{i}")).collect::<Vec<_>>().join(",")];
+        let mut expected = Vec::new();
+        for row in cells.chunks_exact(width) {
+            // Quoted where it must be, and always where a lone empty cell would be an empty line.
+            let is_quoted = |(text, quoted): &(String, bool)| {
+                *quoted || text.contains([',', '"', '\n', '\r'])
+            };
+            lines.push(row.iter().map(|cell| match is_quoted(cell) {
+                true => format!("\"{}\"", cell.0.replace('"', "\"\"")),
+                false => cell.0.clone(),
+            }).collect::<Vec<_>>().join(","));
+            expected.push(row.iter().map(|cell| match cell.0.is_empty() && !is_quoted(cell) {
+                true => "∅".to_owned(),
+                false => cell.0.clone(),
+            }).collect::<Vec<_>>());
+        }
+        let mut text = lines.join(newline);
+        let ends_in_empty_line = width == 1 && lines.len() > 1 && lines.last().is_some_and(String::is_empty);
+        if last_newline || ends_in_empty_line {
+            text.push_str(newline);
+        }
+        let columns: Vec<String> =
+            (0..width).map(|i| format!(r#"{{"name": "c{i}", "type": "string"}}"#)).collect();
+        let config = config(&format!(r#"{{"schema": [{}]}}"#, columns.join(",")));
+        for pieces in 1..=8 {
+            let (_, rows) = read(text.as_bytes(), &config, pieces, batch).unwrap();
+            prop_assert_eq!(&rows, &expected, "{} pieces of {:?}", pieces, text);
+        }
+    }
+
+    /// Any bytes are read or refused, and every split count agrees on which.
+    #[test]
+    fn any_bytes_are_read_or_refused(
+        text in prop::collection::vec(prop::sample::select(b"ab1,\"\n\r\xc3\xa4".to_vec()), 0..200),
+        pieces in 2u32..8,
+    ) {
+        let config = config(r#"{"header": false, "sample_rows": 1}"#);
+        let whole = read(&text, &config, 1, 100);
+        let split = read(&text, &config, pieces, 100);
+        match (whole, split) {
+            (Ok((_, whole)), Ok((_, split))) => prop_assert_eq!(whole, split),
+            // Of several errors, another one may be the first to be seen.
+            (Err(_), Err(_)) => {}
+            (whole, split) => prop_assert!(false, "{whole:?} {split:?}"),
+        }
+    }
+}

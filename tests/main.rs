@@ -1,0 +1,10 @@
+//! The integration tests: one binary, a module for each subject.
+
+mod connectors;
+mod exactly_once;
+mod flights;
+mod quickstart;
+mod sandbox;
+mod signals;
+mod support;
+mod tidy;

@@ -1,0 +1,188 @@
+//! The invariants of `docs/ARCHITECTURE.md`, read from the sources.
+
+use std::path::Path;
+
+use crate::support::repository;
+
+/// Path below the repository and text of each Rust file of a folder.
+fn sources(folder: &str) -> Vec<(String, String)> {
+    let root = repository();
+    let mut found = Vec::new();
+    collect(&root.join(folder), &mut |path| {
+        if path.extension().is_some_and(|extension| extension == "rs") {
+            let name = path.strip_prefix(&root).unwrap().display().to_string();
+            found.push((name, std::fs::read_to_string(path).unwrap()));
+        }
+    });
+    assert!(!found.is_empty(), "{folder} has no sources");
+    found
+}
+
+fn collect(folder: &Path, each: &mut impl FnMut(&Path)) {
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() && !["target", "dist"].contains(&name) {
+            collect(&path, each);
+        } else if path.is_file() {
+            each(&path);
+        }
+    }
+}
+
+/// The code of a file: without comments, and without its unit tests.
+fn code(text: &str) -> String {
+    let text = text
+        .split("#[cfg(test)]\nmod tests")
+        .next()
+        .unwrap_or_default();
+    text.lines()
+        .filter(|line| !line.trim_start().starts_with("//"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The runtime's files that name `word` in their code, but for those that may.
+fn offenders(word: &str, may: impl Fn(&str) -> bool) -> Vec<String> {
+    let files = sources("runtime/src").into_iter();
+    files
+        .filter(|(name, text)| {
+            !may(name) && !name.ends_with("tests.rs") && code(text).contains(word)
+        })
+        .map(|(name, _)| name)
+        .collect()
+}
+
+fn check(word: &str, may: impl Fn(&str) -> bool) {
+    assert_eq!(
+        offenders(word, may),
+        Vec::<String>::new(),
+        "`{word}` is named where it must not be"
+    );
+}
+
+#[test]
+fn only_the_job_layer_knows_yaml() {
+    check("saphyr", |file| file.starts_with("runtime/src/job/"));
+}
+
+#[test]
+fn decisions_do_no_io_and_read_no_clock() {
+    let pure = |name: &str| {
+        name.ends_with("/plan.rs")
+            || name.ends_with("/grant.rs")
+            || name.ends_with("/pipeline/commit.rs")
+    };
+    let mut checked = 0;
+    for (name, text) in sources("runtime/src")
+        .into_iter()
+        .filter(|(name, _)| pure(name))
+    {
+        checked += 1;
+        for word in [
+            "std::fs",
+            "std::net",
+            "std::env",
+            "tokio",
+            "SystemTime",
+            "Instant",
+            "async fn",
+        ] {
+            assert!(!code(&text).contains(word), "{name} names `{word}`");
+        }
+    }
+    assert_eq!(checked, 3);
+}
+
+#[test]
+fn wasmtime_is_named_only_at_the_boundary() {
+    check("wasmtime", |file| {
+        file.starts_with("runtime/src/component/")
+            || file.starts_with("runtime/src/data/")
+            || file == "runtime/src/capabilities/mod.rs"
+            || file.ends_with("/host.rs")
+    });
+}
+
+#[test]
+fn drivers_are_named_only_in_their_client() {
+    let client = |file: &str| file.contains("/backends/") || file.ends_with("/client.rs");
+    check("flate2", client);
+    check("use parquet::", client);
+    check("rusqlite", |file| file == "runtime/src/runs/sqlite.rs");
+}
+
+#[test]
+fn only_the_data_layer_decodes_arrow_ipc() {
+    check("ipc::reader", |file| file.starts_with("runtime/src/data/"));
+    check("skip_validation", |_| false);
+}
+
+#[test]
+fn only_the_report_prints_and_only_main_exits() {
+    for word in ["println!", "eprintln!", "io::stdout", "io::stderr()"] {
+        check(word, |file| file == "runtime/src/report.rs");
+    }
+    check("ExitCode", |file| file == "runtime/src/main.rs");
+    // The second signal ends the process at once, whatever hangs.
+    check("process::exit", |file| file == "runtime/src/cli/run.rs");
+}
+
+#[test]
+fn capabilities_do_not_know_each_other() {
+    let boundary = |file: &str| {
+        file == "runtime/src/capabilities/mod.rs" || file == "runtime/src/component/bindings.rs"
+    };
+    check("capabilities::parquet", boundary);
+    check("capabilities::object_store", |file| {
+        file.starts_with("runtime/src/capabilities/object_store/")
+            || file.starts_with("runtime/src/pipeline/")
+            || boundary(file)
+    });
+}
+
+#[test]
+fn unsafe_code_stands_in_one_place() {
+    check("unsafe {", |file| file == "runtime/src/component/cache.rs");
+}
+
+#[test]
+fn secrets_are_opened_only_where_bytes_leave() {
+    check(".fill(", |file| {
+        file.starts_with("runtime/src/job/")
+            || file.contains("/backends/")
+            || file.ends_with("/client.rs")
+    });
+}
+
+#[test]
+fn every_file_opens_with_what_it_owns_and_stays_readable() {
+    for folder in ["runtime/src", "guests", "tests"] {
+        for (name, text) in sources(folder) {
+            assert!(text.starts_with("//!"), "{name} does not say what it owns");
+            let lines = code(&text).lines().count();
+            let is_test = name.ends_with("tests.rs");
+            assert!(is_test || lines <= 500, "{name} has {lines} lines of code");
+        }
+    }
+}
+
+#[test]
+fn every_capability_is_an_interface_and_a_folder() {
+    let root = repository();
+    for name in ["object-store", "parquet"] {
+        assert!(root.join(format!("wit/{name}.wit")).is_file());
+        let folder = root
+            .join("runtime/src/capabilities")
+            .join(name.replace('-', "_"));
+        assert!(folder.join("mod.rs").is_file() && folder.join("host.rs").is_file());
+    }
+}
+
+#[test]
+fn one_arrow_major_is_in_the_tree() {
+    for lock in ["Cargo.lock", "guests/Cargo.lock"] {
+        let lock = std::fs::read_to_string(repository().join(lock)).unwrap();
+        assert_eq!(lock.matches("name = \"arrow-array\"").count(), 1);
+    }
+}
