@@ -1,5 +1,7 @@
 //! The integration tests: one binary, a module for each subject.
 
+#![allow(clippy::unwrap_used, clippy::panic)]
+
 mod connectors;
 mod exactly_once;
 mod flights;

@@ -8,6 +8,7 @@ pub mod component;
 pub mod data;
 pub mod error;
 pub mod job;
+pub mod memory;
 pub mod pipeline;
 pub mod plan;
 pub mod plugins;

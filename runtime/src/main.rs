@@ -6,5 +6,6 @@ use clap::Parser;
 use dativo_wasm::cli::{self, Cli};
 
 fn main() -> ExitCode {
+    dativo_wasm::memory::return_large_blocks();
     ExitCode::from(cli::execute(Cli::parse()))
 }

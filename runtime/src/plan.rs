@@ -164,7 +164,9 @@ fn fill(template: &str, config: &Value, schema: &Value) -> Option<(String, Vec<S
         let (key, after) = after.split_once('}')?;
         let default = || schema.get("properties")?.get(key)?.get("default");
         filled.push_str(before);
-        filled.push_str(config.get(key).or_else(default)?.as_str()?);
+        let value = config.get(key).or_else(default)?.as_str()?;
+        // `out/` and `out` are the same folder.
+        filled.push_str(if after.starts_with('/') { value.trim_end_matches('/') } else { value });
         keys.push(key.to_owned());
         rest = after;
     }
@@ -216,12 +218,14 @@ mod tests {
     #[test]
     fn a_grant_follows_from_the_value_its_default_or_is_left_out() {
         let schema = json!({"properties": {"prefix": {"default": "raw"}}});
-        let config = json!({"bucket": "lake", "n": 1});
+        let config = json!({"bucket": "lake", "folder": "out/", "n": 1});
         let check = |template, expected: Option<&str>| {
             let filled = fill(template, &config, &schema).map(|(text, _)| text);
             assert_eq!(filled.as_deref(), expected, "{template}");
         };
         check("s3://{bucket}/{prefix}/**", Some("s3://lake/raw/**"));
+        check("{folder}/**", Some("out/**"));
+        check("{folder}", Some("out/"));
         check("{missing}", None);
         check("{n}", None);
         check("{bucket", None);

@@ -13,7 +13,8 @@ use crate::scan::{Bounds, Broken, Field, Format, Found, Why, scan};
 use crate::types::{Column, arrow_schema};
 use crate::window::{MAX_RECORD_BYTES, Window};
 
-/// Arrow data in a batch, in bytes, save for a longer record: eight batches fit the boundary's 64 MiB.
+/// Arrow data in a batch, in bytes, save for a longer record. Larger ones are no faster, and each split holds
+/// several at a time: in the guest, as IPC, between reader and writer, in the encoder.
 const BATCH_BYTES: usize = 4 << 20;
 
 /// Text that is scanned before its values are parsed, in bytes: it and its fields stay in the caches.

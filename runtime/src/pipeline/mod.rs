@@ -75,6 +75,8 @@ async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Res
     crash::point("begun");
     let guard = Guard::start(lease, ready.limits.deadline, context.stop.clone());
     let outcome = transfer(ready, &key, context, &guard, report).await;
+    let is_clean = outcome.as_ref().err().is_none_or(|failed| failed.is_clean);
+    let outcome = outcome.map_err(|failed| failed.error);
     // A call that was stopped says only that; the guard knows why.
     let outcome = outcome.map_err(|error| match error.kind() {
         Kind::Cancelled => guard.reason().unwrap_or(error),
@@ -82,8 +84,8 @@ async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Res
     });
     let ended = match &outcome {
         Ok(outcome) => context.store.finish(&run_id, outcome),
-        // The pending record stays: the next run asks the target what became of it.
-        Err(error) if error.kind() == Kind::CommitUnknown => Ok(()),
+        // The run stays unfinished: the next one asks the target what became of it, or removes the rest.
+        Err(error) if error.kind() == Kind::CommitUnknown || !is_clean => Ok(()),
         Err(error) => context.store.finish(
             &run_id,
             &match error.kind() {
@@ -99,6 +101,21 @@ async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Res
     outcome.and(ended)
 }
 
+/// A run that failed, and whether anything that it staged is left.
+struct Failed {
+    error: Error,
+    is_clean: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_clean: true,
+        }
+    }
+}
+
 /// Everything between taking the lease and giving it back.
 async fn transfer(
     ready: Ready,
@@ -106,7 +123,7 @@ async fn transfer(
     context: &Context,
     guard: &Guard,
     report: &mut RunReport,
-) -> Result<Outcome> {
+) -> Result<Outcome, Failed> {
     let settled = settle::settle(&ready, &context.store, key, &report.run_id, guard.stop()).await?;
     report.recovered = settled.recovered;
     report.set_state(settled.target_state.as_deref());
@@ -134,8 +151,8 @@ async fn transfer(
         Ok(pending) => pending,
         Err(error) => {
             guard.stop_all();
-            settle::discard(&shared.ready, &shared.run, &[]).await;
-            return Err(error);
+            let is_clean = settle::discard(&shared.ready, &shared.run, &[]).await;
+            return Err(Failed { error, is_clean });
         }
     };
     drop(planner);
