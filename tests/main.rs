@@ -1,6 +1,6 @@
 //! The integration tests: one binary, a module for each subject.
 
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod connectors;
 mod exactly_once;

@@ -166,7 +166,11 @@ fn fill(template: &str, config: &Value, schema: &Value) -> Option<(String, Vec<S
         filled.push_str(before);
         let value = config.get(key).or_else(default)?.as_str()?;
         // `out/` and `out` are the same folder.
-        filled.push_str(if after.starts_with('/') { value.trim_end_matches('/') } else { value });
+        filled.push_str(if after.starts_with('/') {
+            value.trim_end_matches('/')
+        } else {
+            value
+        });
         keys.push(key.to_owned());
         rest = after;
     }

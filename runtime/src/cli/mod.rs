@@ -54,7 +54,7 @@ struct Options {
         value_name = "URL"
     )]
     state: String,
-    /// Secrets as files, DIR/<tenant>/<NAME>, asked before the environment
+    /// Secrets as files, `DIR/TENANT/NAME`, asked before the environment
     #[arg(long, global = true, value_name = "DIR")]
     secrets: Option<PathBuf>,
 }

@@ -165,7 +165,10 @@ fn grow_table() -> i32 {
 }
 
 fn overflowed(recurse: fn(u64, u64) -> u64) -> Error {
-    error(ErrorKind::Internal, recurse(0, std::hint::black_box(u64::MAX)).to_string())
+    error(
+        ErrorKind::Internal,
+        recurse(0, std::hint::black_box(u64::MAX)).to_string(),
+    )
 }
 
 /// Recursion on the stack of the machine; the compiler cannot know that it does not end.
