@@ -1,15 +1,21 @@
-//! The SQLite file behind the run store: opened, recognised, written in transactions; its failures
-//! in words.
+//! The run store in a SQLite file: its verbs, each one transaction; below them the file, opened and
+//! recognised, and its failures in words.
 //!
-//! Knows the layout of the tables and not what they mean.
+//! The only file that names the driver.
 
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rusqlite::{ErrorCode, OpenFlags, Transaction, TransactionBehavior};
+use rusqlite::types::Type;
+use rusqlite::{
+    ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params,
+};
 
+use super::holder::Holder;
+use super::lease::{LEASE_TERM, Lease};
+use super::{JobKey, Outcome, Pending, RunRow, Unfinished};
 use crate::error::{Error, Kind, Result};
 
 /// The layout of the tables, kept in the file's `user_version`.
@@ -37,6 +43,138 @@ const TABLES: &str = "
         tenant TEXT NOT NULL, job TEXT NOT NULL, target_run TEXT, PRIMARY KEY (tenant, job));
 ";
 
+/// A run store. Calls are short; they block.
+pub struct RunStore(pub(super) Arc<Connection>);
+
+impl RunStore {
+    /// Opens `sqlite://PATH`, relative to the working directory or `sqlite:///PATH`, made where absent.
+    pub fn open(url: &str) -> Result<Self> {
+        Ok(Self(Arc::new(Connection::open(url)?)))
+    }
+
+    /// Takes the lease of a job and records that the run began. Fails as `state_conflict` where
+    /// another run is active.
+    pub fn begin(&self, key: &JobKey, run: &str) -> Result<Lease> {
+        self.begin_as(key, run, &Holder::this())
+    }
+
+    pub(super) fn begin_as(&self, key: &JobKey, run: &str, holder: &Holder) -> Result<Lease> {
+        self.0.write(|transaction| {
+            take_lease(transaction, key, run, holder)?;
+            transaction.execute(
+                "INSERT INTO runs (run, tenant, job, status, started_at)
+                 VALUES (?, ?, ?, 'running', ?)",
+                params![run, key.tenant, key.job, now_secs()],
+            )?;
+            Ok(())
+        })?;
+        Ok(Lease {
+            connection: self.0.clone(),
+            key: key.clone(),
+            run: run.to_owned(),
+        })
+    }
+
+    /// Runs of the job without an end, but for `except`, in the order in which they began. Whoever
+    /// holds the lease knows that none of them is active.
+    pub fn unfinished(&self, key: &JobKey, except: &str) -> Result<Vec<Unfinished>> {
+        self.0.read(|database| {
+            // By `rowid`, the order of insertion: a clock that was set back cannot change it.
+            let mut query = database.prepare(
+                "SELECT run, prepared, state, base FROM runs WHERE tenant = ? AND job = ?
+                 AND status IN ('running', 'pending') AND run <> ? ORDER BY rowid",
+            )?;
+            let rows = query.query_map(params![key.tenant, key.job, except], unfinished)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+
+    /// Remembers a commit before it is sent: durable when this returns. Fails as `state_conflict`
+    /// where the run lost its lease, since another may be removing what it staged.
+    pub fn record_pending(&self, run: &str, pending: &Pending) -> Result<()> {
+        let prepared = serde_json::json!(pending.prepared).to_string();
+        self.0.write(|transaction| {
+            let recorded = transaction.execute(
+                "UPDATE runs SET status = 'pending', prepared = ?, state = ?, base = ?
+                 WHERE run = ? AND status = 'running' AND EXISTS (SELECT 1 FROM leases
+                 WHERE leases.tenant = runs.tenant AND leases.job = runs.job AND leases.run = runs.run)",
+                params![prepared, pending.state, pending.base, run],
+            )?;
+            match recorded {
+                1 => Ok(()),
+                _ => Err(lost(run)),
+            }
+        })
+    }
+
+    /// Remembers how a run ended. The first end stays: a run that lost its lease does not overwrite
+    /// what its successor found out about it.
+    pub fn finish(&self, run: &str, outcome: &Outcome) -> Result<()> {
+        let (status, detail) = match outcome {
+            Outcome::Committed { receipt } => ("committed", Some(receipt.clone())),
+            Outcome::Empty => ("empty", None),
+            Outcome::Failed { kind, message } => ("failed", Some(format!("{kind}: {message}"))),
+            Outcome::Cancelled => ("cancelled", None),
+            Outcome::Removed => ("removed", None),
+        };
+        self.0.write(|transaction| {
+            transaction.execute(
+                "UPDATE runs SET status = ?, detail = ?, ended_at = ?, prepared = NULL
+                 WHERE run = ? AND status IN ('running', 'pending')",
+                params![status, detail, now_secs(), run],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// The next run after the target's last commit `target_run` starts without a state. Fails as
+    /// `state_conflict` while a run is active: its commit would carry the old state on.
+    pub fn reset(&self, key: &JobKey, target_run: Option<&str>) -> Result<()> {
+        self.0.write(|transaction| {
+            refuse_active(transaction, key)?;
+            transaction.execute(
+                "INSERT OR REPLACE INTO resets (tenant, job, target_run) VALUES (?, ?, ?)",
+                params![key.tenant, key.job, target_run],
+            )?;
+            Ok(())
+        })
+    }
+
+    /// Whether the job was reset and the target's last commit is still `target_run`.
+    pub fn is_reset(&self, key: &JobKey, target_run: Option<&str>) -> Result<bool> {
+        self.0.read(|database| {
+            let found = database.query_row(
+                "SELECT 1 FROM resets WHERE tenant = ? AND job = ? AND target_run IS ?",
+                params![key.tenant, key.job, target_run],
+                |_| Ok(()),
+            );
+            Ok(found.optional()?.is_some())
+        })
+    }
+
+    /// The last runs, newest first.
+    pub fn history(&self, key: &JobKey, limit: u32) -> Result<Vec<RunRow>> {
+        self.0.read(|database| {
+            let mut query = database.prepare(
+                "SELECT run, tenant, job, status, started_at, ended_at, detail FROM runs
+                 WHERE tenant = ? AND job = ? ORDER BY rowid DESC LIMIT ?",
+            )?;
+            let rows = query.query_map(params![key.tenant, key.job, limit], |row| {
+                Ok(RunRow {
+                    run_id: row.get(0)?,
+                    tenant: row.get(1)?,
+                    job: row.get(2)?,
+                    status: row.get(3)?,
+                    started_at: row.get(4)?,
+                    ended_at: row.get(5)?,
+                    detail: row.get(6)?,
+                })
+            })?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
+    }
+}
+
 /// What a store and its leases share.
 pub struct Connection {
     database: Mutex<rusqlite::Connection>,
@@ -63,7 +201,7 @@ enum Found {
 
 impl Connection {
     /// Opens the file that `url` names, made where absent. A file that is no run store stays as it is.
-    pub fn open(url: &str) -> Result<Self> {
+    fn open(url: &str) -> Result<Self> {
         let path = path(url)?;
         let place = path
             .strip_prefix(".")
@@ -145,6 +283,29 @@ impl Connection {
         }
     }
 
+    pub fn renew(&self, key: &JobKey, run: &str) -> Result<()> {
+        self.write(|transaction| {
+            let renewed = transaction.execute(
+                "UPDATE leases SET expires_ms = ? WHERE tenant = ? AND job = ? AND run = ?",
+                params![expiry_ms(), key.tenant, key.job, run],
+            )?;
+            match renewed {
+                1 => Ok(()),
+                _ => Err(lost(run)),
+            }
+        })
+    }
+
+    pub fn release(&self, key: &JobKey, run: &str) -> Result<()> {
+        self.write(|transaction| {
+            transaction.execute(
+                "DELETE FROM leases WHERE tenant = ? AND job = ? AND run = ?",
+                params![key.tenant, key.job, run],
+            )?;
+            Ok(())
+        })
+    }
+
     pub fn read<T>(
         &self,
         work: impl FnOnce(&rusqlite::Connection) -> Result<T, Failure>,
@@ -198,6 +359,104 @@ impl Connection {
     }
 }
 
+/// The answer to a run that goes on after another took its job.
+fn lost(run: &str) -> Failure {
+    Failure::Refused(
+        Error::new(
+            Kind::StateConflict,
+            format!("run {run} lost the lease of its job to another run"),
+        )
+        .hint("run the job again: it starts from the last commit, and nothing arrives twice"),
+    )
+}
+
+/// Gives the job to `run`. The transaction excludes other writers, so exactly one of several wins.
+fn take_lease(
+    transaction: &Transaction<'_>,
+    key: &JobKey,
+    run: &str,
+    holder: &Holder,
+) -> Result<(), Failure> {
+    refuse_active(transaction, key)?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO leases (tenant, job, run, since, expires_ms, boot, pid, started)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        params![
+            key.tenant,
+            key.job,
+            run,
+            now_secs(),
+            expiry_ms(),
+            holder.boot,
+            holder.pid,
+            holder.started
+        ],
+    )?;
+    Ok(())
+}
+
+/// Fails as `state_conflict` where a run of the job is active.
+fn refuse_active(transaction: &Transaction<'_>, key: &JobKey) -> Result<(), Failure> {
+    let held = transaction
+        .query_row(
+            "SELECT run, since, expires_ms, boot, pid, started FROM leases
+             WHERE tenant = ? AND job = ?",
+            params![key.tenant, key.job],
+            |row| {
+                let holder = Holder {
+                    boot: row.get(3)?,
+                    pid: row.get(4)?,
+                    started: row.get(5)?,
+                };
+                let (run, since, expires_ms): (String, i64, i64) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok((run, since, expires_ms, holder))
+            },
+        )
+        .optional()?;
+    let Some((run, since, expires_ms, holder)) = held else {
+        return Ok(());
+    };
+    if expires_ms <= now_ms() || holder.is_dead() {
+        return Ok(());
+    }
+    let age = u64::try_from(now_secs().saturating_sub(since)).unwrap_or_default();
+    let age = humantime::format_duration(Duration::from_secs(age));
+    Err(Failure::Refused(
+        Error::new(
+            Kind::StateConflict,
+            format!("another run of job `{}` is active", key.job),
+        )
+        .with("run", run)
+        .with("process", holder.pid)
+        .with("since", format!("{age} ago"))
+        .hint("wait for it to end, or stop it"),
+    ))
+}
+
+fn expiry_ms() -> i64 {
+    now_ms().saturating_add(i64::try_from(LEASE_TERM.as_millis()).unwrap_or(i64::MAX))
+}
+
+fn unfinished(row: &Row<'_>) -> rusqlite::Result<Unfinished> {
+    let prepared: Option<String> = row.get(1)?;
+    let pending = match prepared {
+        None => None,
+        Some(list) => Some(Pending {
+            // Written by `record_pending` alone; anything else is a damaged file.
+            prepared: serde_json::from_str(&list).map_err(|error| {
+                rusqlite::Error::FromSqlConversionFailure(1, Type::Text, Box::new(error))
+            })?,
+            state: row.get(2)?,
+            base: row.get(3)?,
+        }),
+    };
+    Ok(Unfinished {
+        run: row.get(0)?,
+        pending,
+    })
+}
+
 /// The path in `url`, in a form that SQLite takes for nothing but a file.
 fn path(url: &str) -> Result<PathBuf> {
     // The rest of the URL is not shown: another scheme's may hold a password.
@@ -231,11 +490,11 @@ fn write_ahead(database: &rusqlite::Connection) -> Result<(), Failure> {
     }
 }
 
-pub fn now_secs() -> i64 {
+fn now_secs() -> i64 {
     i64::try_from(since_epoch().as_secs()).unwrap_or(i64::MAX)
 }
 
-pub fn now_ms() -> i64 {
+fn now_ms() -> i64 {
     i64::try_from(since_epoch().as_millis()).unwrap_or(i64::MAX)
 }
 
