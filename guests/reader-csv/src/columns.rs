@@ -70,6 +70,8 @@ pub struct Builder {
     nulls: NullBufferBuilder,
     manner: Manner,
     scratch: Vec<u8>,
+    /// Values, and bytes of text, that the next batch will probably have.
+    expected: (usize, usize),
 }
 
 enum Values {
@@ -107,16 +109,21 @@ impl Builder {
             nulls,
             manner: column.manner(),
             scratch: Vec::new(),
+            expected: (0, 0),
         }
     }
 
     /// Appends column `index` of every record of `chunk`.
     pub fn append(&mut self, chunk: &Chunk<'_>, index: usize) -> Result<(), Misfit> {
+        if self.values.len() == 0 {
+            self.values.reserve(self.expected);
+        }
         let Self {
             values,
             nulls,
             manner,
             scratch,
+            ..
         } = self;
         let manner = *manner;
         match values {
@@ -165,22 +172,29 @@ impl Builder {
     /// The array of all that was appended; the builder starts anew.
     pub fn finish(&mut self) -> Result<ArrayRef, arrow_schema::ArrowError> {
         let nulls = self.nulls.finish();
+        self.expected = self.values.expected_next();
         Ok(match &mut self.values {
-            Values::Int64(values) => Arc::new(Int64Array::new(renew(values).into(), nulls)),
-            Values::Float64(values) => Arc::new(Float64Array::new(renew(values).into(), nulls)),
+            Values::Int64(values) => {
+                Arc::new(Int64Array::new(std::mem::take(values).into(), nulls))
+            }
+            Values::Float64(values) => {
+                Arc::new(Float64Array::new(std::mem::take(values).into(), nulls))
+            }
             Values::Bool(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
-            Values::Date(values) => Arc::new(Date32Array::new(renew(values).into(), nulls)),
+            Values::Date(values) => {
+                Arc::new(Date32Array::new(std::mem::take(values).into(), nulls))
+            }
             Values::Timestamp { micros, has_zone } => {
                 let zone = has_zone.then_some("UTC");
-                let array = TimestampMicrosecondArray::new(renew(micros).into(), nulls);
+                let array = TimestampMicrosecondArray::new(std::mem::take(micros).into(), nulls);
                 Arc::new(array.with_timezone_opt(zone))
             }
             Values::String { ends, bytes } => {
-                let offsets = OffsetBuffer::new(ScalarBuffer::from(renew(ends)));
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(std::mem::take(ends)));
                 ends.push(0);
                 Arc::new(StringArray::try_new(
                     offsets,
-                    Buffer::from_vec(renew(bytes)),
+                    Buffer::from_vec(std::mem::take(bytes)),
                     nulls,
                 )?)
             }
@@ -188,10 +202,43 @@ impl Builder {
     }
 }
 
-/// Takes the values and makes room for as many again.
-fn renew<T>(values: &mut Vec<T>) -> Vec<T> {
-    let room = Vec::with_capacity(values.len());
-    std::mem::replace(values, room)
+impl Values {
+    fn len(&self) -> usize {
+        match self {
+            Self::Int64(values) => values.len(),
+            Self::Float64(values) => values.len(),
+            Self::Bool(values) => values.len(),
+            Self::Date(values) => values.len(),
+            Self::Timestamp { micros, .. } => micros.len(),
+            Self::String { ends, .. } => ends.len() - 1,
+        }
+    }
+
+    /// A little more than there is now: doubling for the last few values would waste half of the memory.
+    fn expected_next(&self) -> (usize, usize) {
+        let more = |length: usize| length + length / 8;
+        let bytes = match self {
+            Self::String { bytes, .. } => bytes.len(),
+            _ => 0,
+        };
+        (more(self.len()), more(bytes))
+    }
+
+    /// Makes room, at the start of a batch rather than at the end of the one before, whose arrays are
+    /// still there then.
+    fn reserve(&mut self, (count, text): (usize, usize)) {
+        match self {
+            Self::Int64(values) => values.reserve(count),
+            Self::Float64(values) => values.reserve(count),
+            Self::Bool(values) => values.reserve(count),
+            Self::Date(values) => values.reserve(count),
+            Self::Timestamp { micros, .. } => micros.reserve(count),
+            Self::String { ends, bytes } => {
+                ends.reserve(count);
+                bytes.reserve(text);
+            }
+        }
+    }
 }
 
 /// Parses every value of a column and hands it to `push`, anything for null.

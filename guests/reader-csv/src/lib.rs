@@ -1,8 +1,8 @@
 //! The connector `csv`: rows of a text file.
 //!
 //! This file is the component: files, splits and state. What a CSV text means is in modules that know
-//! no host: [`scan`] finds fields, [`head`] the columns and their types, [`rows`] makes batches,
-//! [`boundary`] cuts a text between records.
+//! no host: `scan` finds fields, `head` the columns and their types, `rows` makes batches,
+//! `boundary` cuts a text between records.
 
 mod boundary;
 mod columns;

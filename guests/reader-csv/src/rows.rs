@@ -14,7 +14,7 @@ use crate::types::{Column, arrow_schema};
 use crate::window::{MAX_RECORD_BYTES, Window};
 
 /// Arrow data in a batch, in bytes, save for a longer record: eight batches fit the boundary's 64 MiB.
-const BATCH_BYTES: usize = 8 << 20;
+const BATCH_BYTES: usize = 4 << 20;
 
 /// Text that is scanned before its values are parsed, in bytes: it and its fields stay in the caches.
 const CHUNK_BYTES: usize = 256 << 10;

@@ -18,6 +18,8 @@ pub struct Error {
     pub message: String,
     /// The next step, as a line that can be pasted.
     pub hint: Option<String>,
+    /// Earliest useful retry, in milliseconds from now, where the other side said so.
+    pub retry_after_ms: Option<u64>,
 }
 
 impl Error {
@@ -27,6 +29,7 @@ impl Error {
             kind,
             message: message.into(),
             hint: None,
+            retry_after_ms: None,
         }
     }
 
@@ -77,6 +80,7 @@ impl From<wit::Error> for Error {
             kind: error.kind,
             message: error.message,
             hint: error.hint,
+            retry_after_ms: error.retry_after_ms,
         }
     }
 }
@@ -87,7 +91,24 @@ impl From<Error> for wit::Error {
             kind: error.kind,
             message: error.message,
             hint: error.hint,
-            retry_after_ms: None,
+            retry_after_ms: error.retry_after_ms,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_host_said_reaches_the_user_whole() {
+        let said = || wit::Error {
+            kind: ErrorKind::Unavailable,
+            message: "busy".to_owned(),
+            hint: Some("wait".to_owned()),
+            retry_after_ms: Some(1500),
+        };
+        let passed_on = wit::Error::from(Error::from(said()));
+        assert_eq!(format!("{passed_on:?}"), format!("{:?}", said()));
     }
 }

@@ -69,7 +69,8 @@
 //!     }
 //! }
 //!
-//! // In a component: dativo_connector::export_reader!(Counter);
+//! // What makes it a component.
+//! dativo_connector::export_reader!(Counter);
 //! # let counter = Counter::open(Config { to: 5 }, None)?;
 //! # let mut batches = counter.read("")?;
 //! # assert_eq!(batches.next(3)?.map(|batch| batch.num_rows()), Some(3));
@@ -101,6 +102,8 @@
 //! - **Writers** implement [`Writer`]: stage in `write` and `prepare`, publish in `commit`.
 //! - **Errors** go to the user as they are: say what happened in [`Error::new`] and what to do in
 //!   [`Error::hint`]. A panic ends the instance; its message is shown as the cause.
+
+#![warn(missing_docs)]
 
 pub mod arrow;
 #[doc(hidden)]

@@ -52,7 +52,7 @@ pub trait Reader: Sized + 'static {
 
 /// One piece being read.
 pub trait Batches {
-    /// The next batch, of 1 to `max_rows` rows; none at the end.
+    /// The next batch, of 1 to `max_rows` rows; none at the end. A longer one is handed on in parts.
     fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>>;
 
     /// Share of the piece that was read, from 0 to 1, where it is known.
@@ -100,7 +100,11 @@ impl<R: Reader> wit::GuestReader for Open<R> {
     }
 
     fn read(&self, split: String) -> Result<wit::Batches, types::Error> {
-        Ok(wit::Batches::new(Piece(RefCell::new(self.0.read(&split)?))))
+        let batches = self.0.read(&split)?;
+        Ok(wit::Batches::new(Piece(RefCell::new(Cut {
+            batches,
+            rest: None,
+        }))))
     }
 
     fn state(&self, ends: Vec<String>) -> Result<Option<String>, types::Error> {
@@ -109,7 +113,30 @@ impl<R: Reader> wit::GuestReader for Open<R> {
 }
 
 /// A piece, as the component exports it.
-pub struct Piece(RefCell<Box<dyn Batches>>);
+pub struct Piece(RefCell<Cut>);
+
+/// Batches, and what the host had no room for of the last one.
+struct Cut {
+    batches: Box<dyn Batches>,
+    rest: Option<RecordBatch>,
+}
+
+impl Cut {
+    fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>> {
+        let batch = match self.rest.take() {
+            Some(rest) => rest,
+            None => match self.batches.next(max_rows)? {
+                Some(batch) => batch,
+                None => return Ok(None),
+            },
+        };
+        if batch.num_rows() <= max_rows {
+            return Ok(Some(batch));
+        }
+        self.rest = Some(batch.slice(max_rows, batch.num_rows() - max_rows));
+        Ok(Some(batch.slice(0, max_rows)))
+    }
+}
 
 impl wit::GuestBatches for Piece {
     fn next(&self, max_rows: u32) -> Result<Option<data::RecordBatch>, types::Error> {
@@ -118,11 +145,11 @@ impl wit::GuestBatches for Piece {
     }
 
     fn progress(&self) -> Option<f32> {
-        self.0.borrow().progress()
+        self.0.borrow().batches.progress()
     }
 
     fn end(&self) -> Result<String, types::Error> {
-        Ok(self.0.borrow_mut().end()?)
+        Ok(self.0.borrow_mut().batches.end()?)
     }
 }
 
@@ -142,4 +169,37 @@ macro_rules! export_reader {
     $crate::bindings::reader::export!(Exported with_types_in $crate::bindings::reader);
         };
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::{ArrayRef, Int64Array};
+
+    use super::*;
+
+    struct Once(Option<RecordBatch>);
+
+    impl Batches for Once {
+        fn next(&mut self, _: usize) -> Result<Option<RecordBatch>> {
+            Ok(self.0.take())
+        }
+    }
+
+    #[test]
+    fn a_batch_longer_than_asked_for_is_handed_on_in_parts() {
+        let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..7));
+        let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
+        let mut cut = Cut {
+            batches: Box::new(Once(Some(batch.clone()))),
+            rest: None,
+        };
+        let mut at = 0;
+        for (max, rows) in [(3, 3), (2, 2), (5, 2)] {
+            assert_eq!(cut.next(max).unwrap(), Some(batch.slice(at, rows)));
+            at += rows;
+        }
+        assert_eq!(cut.next(5).unwrap(), None);
+    }
 }

@@ -1,7 +1,7 @@
 //! The connector `parquet`: Parquet files in a directory, published at commit.
 //!
 //! Batches, encoded pages and uploads are handles of the host; this component decides names, file
-//! sizes and the commit. [`manifest`] is the commit, [`files`] are the files of one split.
+//! sizes and the commit. `manifest` is the commit, `files` are the files of one split.
 
 mod config;
 mod files;

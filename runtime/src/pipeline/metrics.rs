@@ -69,7 +69,10 @@ pub struct Totals {
 impl Metrics {
     /// The counters of one more split.
     pub fn split(&self) -> Arc<SplitMetrics> {
-        let split = std::sync::Arc::<SplitMetrics>::default();
+        let split = Arc::new(SplitMetrics {
+            first_batch: self.first_batch.clone(),
+            ..SplitMetrics::default()
+        });
         self.splits
             .lock()
             .unwrap_or_else(PoisonError::into_inner)

@@ -1,4 +1,4 @@
-//! One active run a job: who holds the lease, and whether that process still lives.
+//! One active run a job: who holds its lease, and when another may take it.
 //!
 //! A lease expires when it is not renewed. A holder that provably died on this machine since it
 //! booted is replaced at once, so that a run after `kill -9` need not wait.
@@ -6,8 +6,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{JobKey, sqlite::Connection};
-use crate::error::Result;
+use rusqlite::{OptionalExtension, Transaction, params};
+
+use super::JobKey;
+use super::holder::Holder;
+use super::sqlite::{Connection, Failure, now_ms, now_secs};
+use crate::error::{Error, Kind, Result};
 
 /// A lease that was not renewed for this long is anybody's. Long enough for a machine that swaps,
 /// short enough that a job whose host died is soon run elsewhere.
@@ -23,101 +27,109 @@ pub struct Lease {
 impl Lease {
     /// Holds the job for another [`LEASE_TERM`]. Fails as `state_conflict` where it was lost.
     pub fn renew(&self) -> Result<()> {
-        self.connection.renew(&self.key, &self.run)
+        self.connection.write(|transaction| {
+            let renewed = transaction.execute(
+                "UPDATE leases SET expires_ms = ? WHERE tenant = ? AND job = ? AND run = ?",
+                params![expiry_ms(), self.key.tenant, self.key.job, self.run],
+            )?;
+            match renewed {
+                1 => Ok(()),
+                _ => Err(lost(&self.run)),
+            }
+        })
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Err(error) = self.connection.release(&self.key, &self.run) {
+        let released = self.connection.write(|transaction| {
+            transaction.execute(
+                "DELETE FROM leases WHERE tenant = ? AND job = ? AND run = ?",
+                params![self.key.tenant, self.key.job, self.run],
+            )?;
+            Ok(())
+        });
+        if let Err(error) = released {
             tracing::warn!(run_id = self.run, %error, "the lease was not given back; it expires");
         }
     }
 }
 
-/// A process, so that another can tell whether it still lives.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Holder {
-    /// Identifies one boot of one machine.
-    pub boot: String,
-    pub pid: u32,
-    /// In clock ticks since the boot: tells a process from a later one with the same id.
-    pub started: u64,
+/// The answer to a run that goes on after another took its job.
+pub fn lost(run: &str) -> Failure {
+    Failure::Refused(
+        Error::new(
+            Kind::StateConflict,
+            format!("run {run} lost the lease of its job to another run"),
+        )
+        .hint("run the job again: it starts from the last commit, and nothing arrives twice"),
+    )
 }
 
-impl Holder {
-    /// This process.
-    pub fn this() -> Self {
-        let pid = std::process::id();
-        Self {
-            boot: boot(),
-            pid,
-            started: started(pid).unwrap_or_default(),
-        }
-    }
-
-    /// Whether the process certainly ended: it ran on this boot of this machine and is not there.
-    pub fn is_dead(&self) -> bool {
-        !self.boot.is_empty() && self.boot == boot() && started(self.pid) != Some(self.started)
-    }
+/// Gives the job to `run`. The transaction excludes other writers, so exactly one of several wins.
+pub fn take(
+    transaction: &Transaction<'_>,
+    key: &JobKey,
+    run: &str,
+    holder: &Holder,
+) -> Result<(), Failure> {
+    refuse_active(transaction, key)?;
+    transaction.execute(
+        "INSERT OR REPLACE INTO leases (tenant, job, run, since, expires_ms, boot, pid, started)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        params![
+            key.tenant,
+            key.job,
+            run,
+            now_secs(),
+            expiry_ms(),
+            holder.boot,
+            holder.pid,
+            holder.started
+        ],
+    )?;
+    Ok(())
 }
 
-fn boot() -> String {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
-    id.trim().to_owned()
+/// Fails as `state_conflict` where a run of the job is active.
+pub fn refuse_active(transaction: &Transaction<'_>, key: &JobKey) -> Result<(), Failure> {
+    let held = transaction
+        .query_row(
+            "SELECT run, since, expires_ms, boot, pid, started FROM leases
+             WHERE tenant = ? AND job = ?",
+            params![key.tenant, key.job],
+            |row| {
+                let holder = Holder {
+                    boot: row.get(3)?,
+                    pid: row.get(4)?,
+                    started: row.get(5)?,
+                };
+                let (run, since, expires_ms): (String, i64, i64) =
+                    (row.get(0)?, row.get(1)?, row.get(2)?);
+                Ok((run, since, expires_ms, holder))
+            },
+        )
+        .optional()?;
+    let Some((run, since, expires_ms, holder)) = held else {
+        return Ok(());
+    };
+    if expires_ms <= now_ms() || holder.is_dead() {
+        return Ok(());
+    }
+    let age = u64::try_from(now_secs().saturating_sub(since)).unwrap_or_default();
+    let age = humantime::format_duration(Duration::from_secs(age));
+    Err(Failure::Refused(
+        Error::new(
+            Kind::StateConflict,
+            format!("another run of job `{}` is active", key.job),
+        )
+        .with("run", run)
+        .with("process", holder.pid)
+        .with("since", format!("{age} ago"))
+        .hint("wait for it to end, or stop it"),
+    ))
 }
 
-/// When a process started; none where there is none, or where it is dead and not yet waited for.
-fn started(pid: u32) -> Option<u64> {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    // The second field is the program's name in parentheses and may hold anything.
-    let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-    if matches!(fields.next()?, "Z" | "X") {
-        return None;
-    }
-    fields.nth(18)?.parse().ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn tells_a_dead_process_from_a_living_one_and_from_its_successor() {
-        let this = Holder::this();
-        assert!(!this.is_dead());
-        assert!(
-            Holder {
-                started: this.started + 1,
-                ..this.clone()
-            }
-            .is_dead()
-        );
-        assert!(
-            !Holder {
-                boot: "another machine".to_owned(),
-                started: 1,
-                ..this
-            }
-            .is_dead()
-        );
-
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
-        let started = started(child.id()).unwrap();
-        let holder = Holder {
-            boot: boot(),
-            pid: child.id(),
-            started,
-        };
-        assert!(!holder.is_dead());
-        child.kill().unwrap();
-        while !holder.is_dead() {
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        child.wait().unwrap();
-        assert!(holder.is_dead());
-    }
+fn expiry_ms() -> i64 {
+    now_ms().saturating_add(i64::try_from(LEASE_TERM.as_millis()).unwrap_or(i64::MAX))
 }

@@ -1,15 +1,19 @@
 //! The run store: history, pending commits, leases and resets. A cache of what targets hold, but for
 //! what is on its way: nothing that was committed is lost with it.
 //!
-//! The only module that knows SQL. SQLite now; other databases would stand beside `sqlite.rs`.
+//! The only module that knows SQL, and that only in `store.rs`, `lease.rs` and `sqlite.rs`.
 
+mod holder;
 mod lease;
 mod sqlite;
+mod store;
+#[cfg(test)]
+mod tests;
 
 use serde::Serialize;
 
 pub use lease::Lease;
-pub use sqlite::RunStore;
+pub use store::RunStore;
 
 /// What a job is called: state, history and leases are kept under it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]

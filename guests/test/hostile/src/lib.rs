@@ -2,8 +2,9 @@
 //!
 //! It speaks to the bare bindings, since the SDK would not let it do most of this. Growing a table
 //! takes an instruction that stable Rust does not have: `guests/.cargo/config.toml` allows this crate,
-//! and no other, the unstable feature.
+//! and no other, the unstable feature. On any other target the crate is empty.
 
+#![cfg(target_arch = "wasm32")]
 #![feature(asm_experimental_arch)]
 
 mod attacks;
