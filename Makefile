@@ -25,7 +25,8 @@ run: guests ## Build everything in release and run jobs/quickstart.yaml: a CSV b
 	@echo "look at it with any Parquet tool, for example:"
 	@echo "  python3 -m pip install duckdb"
 	@echo "  python3 -c \"import duckdb; print(duckdb.sql(\\\"from 'out/quickstart/*.parquet' limit 5\\\"))\""
-	@echo "and at what a job would do: $(BIN) plan jobs/quickstart.yaml"
+	@echo "at what a job would do:      $(BIN) plan jobs/quickstart.yaml"
+	@echo "and to read it all once more: $(BIN) state reset jobs/quickstart.yaml"
 
 test: guests venv ## Run every test
 	@echo "== tests of the runtime, with the hostile guests and readers from PyPI"
@@ -45,6 +46,7 @@ lint: guests ## Formatting, clippy, docs, licences
 	RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --document-private-items
 	cd guests && RUSTDOCFLAGS="-D warnings" cargo doc --no-deps
 	@echo "== licences, sources, duplicates"
+	@command -v cargo-deny >/dev/null || { echo "cargo-deny is missing; cargo install cargo-deny --locked" >&2; exit 1; }
 	cargo deny check bans licenses sources
 	cargo deny --manifest-path guests/Cargo.toml --config deny.toml check bans licenses sources
 
