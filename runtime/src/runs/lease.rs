@@ -21,7 +21,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Holds the job for another [`LEASE_TERM`]. Fails as `state_conflict` where it was lost.
+    /// Holds the job for another 30 s. Fails as `state_conflict` where it was lost.
     pub fn renew(&self) -> Result<()> {
         self.connection.renew(&self.key, &self.run)
     }
