@@ -5,6 +5,8 @@
 mod connectors;
 mod exactly_once;
 mod flights;
+mod grants;
+mod process;
 mod quickstart;
 mod sandbox;
 mod signals;

@@ -44,7 +44,6 @@ pub struct Output {
     pub code: i32,
     pub stdout: String,
     /// Shown where an assertion fails.
-    #[expect(dead_code, reason = "read by Debug")]
     pub stderr: String,
 }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
-use wasmtime::component::{Component, InstancePre, Linker};
+use wasmtime::component::{Component, Linker};
 
 use super::bindings::{reader, writer};
-use super::call::{Answer, Stop, outcome, trapped};
+use super::call::{Stop, outcome, within};
 use super::state::State;
 use super::{Components, Sandbox, Scope, hex};
 use crate::capabilities::{self, Granted};
@@ -127,14 +127,19 @@ impl Loaded {
         format!("{} `{}`", self.role.name(), self.name)
     }
 
-    /// A Store with the limits of `sandbox`, and the component linked to what it grants.
-    pub(super) fn prepare(&self, sandbox: Sandbox) -> Result<(Store<State>, InstancePre<State>)> {
-        let engine = self.component.engine();
-        let mut linker = Linker::new(engine);
+    /// Links the component to what `granted` holds: once, for any number of instances.
+    pub fn link(&self, granted: Granted) -> Result<Linked> {
+        let mut linker = Linker::new(self.component.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-            .and_then(|()| capabilities::link(&mut linker, &sandbox.granted))
+            .and_then(|()| capabilities::link(&mut linker, &granted))
             .map_err(|error| Error::internal("linking failed").caused_by(format!("{error:#}")))?;
-        let linked = linker.instantiate_pre(&self.component).map_err(|error| {
+        let linked = linker.instantiate_pre(&self.component).and_then(|linked| {
+            Ok(match self.role {
+                Role::Reader => Exports::Reader(reader::ReaderComponentPre::new(linked)?),
+                Role::Writer => Exports::Writer(writer::WriterComponentPre::new(linked)?),
+            })
+        });
+        let exports = linked.map_err(|error| {
             Error::new(
                 Kind::ComponentInvalid,
                 format!("{} cannot be linked", self.who()),
@@ -145,38 +150,34 @@ impl Loaded {
                 "build it against `dativo:connector@{CONTRACT}` (folder `wit/`)"
             ))
         })?;
-        let state = State::new(Arc::new(sandbox.scope), sandbox.granted, &sandbox.limits)?;
-        let mut store = Store::new(engine, state);
-        store.limiter(|state| state);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
-        store.data_mut().start_call();
-        Ok((store, linked))
+        Ok(Linked {
+            who: self.who(),
+            exports,
+            granted,
+        })
     }
 
     /// Asks the component what it is, in an instance without grants.
     async fn describe(&self) -> Result<Description> {
         let limits = Limits::default();
-        let timeout = limits.call_timeout;
-        let (mut store, linked) = self.prepare(Sandbox {
-            scope: Scope {
-                run_id: String::new(),
-                job: String::new(),
-                tenant: String::new(),
-                instance: self.who(),
-                secrets: Arc::default(),
-            },
-            granted: Granted::for_inspection(),
-            limits,
-            stop: Stop::never(),
+        let scope = Scope {
+            run_id: String::new(),
+            job: String::new(),
+            tenant: String::new(),
+            instance: self.who(),
+            secrets: Arc::default(),
+        };
+        let stop = Stop::never();
+        let linked = self.link(Granted::for_inspection())?;
+        let mut store = linked.store(Sandbox {
+            scope,
+            limits: limits.clone(),
+            stop: stop.clone(),
         })?;
-        let who = self.who();
-        let answer = tokio::time::timeout(timeout, async {
-            match self.role {
-                Role::Reader => {
-                    let instance = reader::ReaderComponentPre::new(linked)?
-                        .instantiate_async(&mut store)
-                        .await?;
+        let answer = match &linked.exports {
+            Exports::Reader(exports) => {
+                let call = async {
+                    let instance = exports.instantiate_async(&mut store).await?;
                     let said = instance
                         .dativo_connector_reader()
                         .call_describe(&mut store)
@@ -186,11 +187,12 @@ impl Loaded {
                         version: said.version,
                         config_schema: said.config_schema,
                     }))
-                }
-                Role::Writer => {
-                    let instance = writer::WriterComponentPre::new(linked)?
-                        .instantiate_async(&mut store)
-                        .await?;
+                };
+                within(limits.call_timeout, stop, call).await
+            }
+            Exports::Writer(exports) => {
+                let call = async {
+                    let instance = exports.instantiate_async(&mut store).await?;
                     let said = instance
                         .dativo_connector_writer()
                         .call_describe(&mut store)
@@ -200,15 +202,43 @@ impl Loaded {
                         version: said.version,
                         config_schema: said.config_schema,
                     }))
-                }
+                };
+                within(limits.call_timeout, stop, call).await
             }
-        })
-        .await;
-        match answer {
-            Ok(Err(trap)) => Err(trapped(&store, &who, "describe", &trap)),
-            Ok(returned) => outcome(&mut store, &who, "describe", Answer::Returned(returned)),
-            Err(_) => outcome(&mut store, &who, "describe", Answer::TimedOut(timeout)),
-        }
+        };
+        outcome(&mut store, &linked.who, "describe", answer)
+    }
+}
+
+/// A component linked to its grants: what instances are made of.
+pub struct Linked {
+    /// ``reader `csv` ``.
+    pub(super) who: String,
+    pub(super) exports: Exports,
+    granted: Granted,
+}
+
+/// The typed exports of a component, looked up once.
+pub(super) enum Exports {
+    Reader(reader::ReaderComponentPre<State>),
+    Writer(writer::WriterComponentPre<State>),
+}
+
+impl Linked {
+    /// A Store for one instance, with the limits of `sandbox`.
+    pub(super) fn store(&self, sandbox: Sandbox) -> Result<Store<State>> {
+        let engine = match &self.exports {
+            Exports::Reader(exports) => exports.engine(),
+            Exports::Writer(exports) => exports.engine(),
+        };
+        let scope = Arc::new(sandbox.scope);
+        let state = State::new(scope, self.granted.clone(), &sandbox.limits)?;
+        let mut store = Store::new(engine, state);
+        store.limiter(|state| state);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut context| Ok(context.data_mut().tick()));
+        store.data_mut().start_call();
+        Ok(store)
     }
 }
 

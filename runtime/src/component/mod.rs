@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use cache::hex;
 pub use call::Stop;
-pub use loaded::{CONTRACT, Description, Loaded};
+pub use loaded::{CONTRACT, Description, Linked, Loaded};
 pub use reader::{Batches, ReaderInstance};
 pub use state::{State, wit_error};
 pub use writer::{CommitRecord, Output, Receipt, Run, WriterInstance};
@@ -51,10 +51,9 @@ pub struct Scope {
     pub secrets: Arc<Secrets>,
 }
 
-/// All that an instance needs beside its component.
+/// All that an instance needs beside its linked component.
 pub struct Sandbox {
     pub scope: Scope,
-    pub granted: crate::capabilities::Granted,
     pub limits: Limits,
     pub stop: Stop,
 }

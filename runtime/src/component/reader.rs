@@ -3,10 +3,11 @@
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
+use super::Sandbox;
 use super::bindings::reader::ReaderComponent;
 use super::call::{Stop, outcome, trapped, within};
+use super::loaded::{Exports, Linked};
 use super::state::State;
-use super::{Loaded, Sandbox};
 use crate::data::Batch;
 use crate::error::{Error, Result};
 use arrow::datatypes::SchemaRef;
@@ -47,35 +48,29 @@ macro_rules! call {
 impl ReaderInstance {
     /// Makes an instance and opens the reader with `config` (JSON) and the last committed `state`.
     pub async fn open(
-        component: &Loaded,
+        linked: &Linked,
         sandbox: Sandbox,
         config: &str,
         state: Option<&str>,
     ) -> Result<Self> {
         let (timeout, stop) = (sandbox.limits.call_timeout, sandbox.stop.clone());
-        let who = component.who();
-        let (mut store, linked) = component.prepare(sandbox)?;
-        let exports = async {
-            super::bindings::reader::ReaderComponentPre::new(linked)?
-                .instantiate_async(&mut store)
-                .await
+        let who = linked.who.clone();
+        let Exports::Reader(component) = &linked.exports else {
+            return Err(Error::internal(format!("{who} was opened as a reader")));
         };
-        let exports = match exports.await {
+        let mut store = linked.store(sandbox)?;
+        let exports = match component.instantiate_async(&mut store).await {
             Ok(exports) => exports,
             Err(error) => return Err(trapped(&store, &who, "start", &error)),
         };
         let guest = exports.dativo_connector_reader().reader();
-        let answer = within(
-            timeout,
-            stop.clone(),
-            guest.call_open(&mut store, config, state),
-        )
-        .await;
-        let reader = outcome(&mut store, &who, "reader.open", answer)?;
+        let call = guest.call_open(&mut store, config, state);
+        let answer = within(timeout, stop.clone(), call).await;
+        let reader = Some(outcome(&mut store, &who, "reader.open", answer)?);
         Ok(Self {
             store,
             exports,
-            reader: Some(reader),
+            reader,
             who,
             timeout,
             stop,

@@ -4,12 +4,13 @@ use arrow::datatypes::SchemaRef;
 use wasmtime::Store;
 use wasmtime::component::ResourceAny;
 
+use super::Sandbox;
 use super::bindings::writer::WriterComponent;
 use super::bindings::writer::exports::dativo::connector::writer as wit;
 use super::call::{Stop, outcome, trapped, within};
+use super::loaded::{Exports, Linked};
 use super::reader::gone;
 use super::state::State;
-use super::{Loaded, Sandbox};
 use crate::data::Batch;
 use crate::error::{Error, Kind, Result};
 
@@ -78,16 +79,14 @@ macro_rules! call {
 
 impl WriterInstance {
     /// Makes an instance that can commit, abort and answer for its target.
-    pub async fn start(component: &Loaded, sandbox: Sandbox) -> Result<Self> {
+    pub async fn start(linked: &Linked, sandbox: Sandbox) -> Result<Self> {
         let (timeout, stop) = (sandbox.limits.call_timeout, sandbox.stop.clone());
-        let who = component.who();
-        let (mut store, linked) = component.prepare(sandbox)?;
-        let exports = async {
-            super::bindings::writer::WriterComponentPre::new(linked)?
-                .instantiate_async(&mut store)
-                .await
+        let who = linked.who.clone();
+        let Exports::Writer(component) = &linked.exports else {
+            return Err(Error::internal(format!("{who} was started as a writer")));
         };
-        match exports.await {
+        let mut store = linked.store(sandbox)?;
+        match component.instantiate_async(&mut store).await {
             Ok(exports) => Ok(Self {
                 store,
                 exports,

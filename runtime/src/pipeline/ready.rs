@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::capabilities::{Granted, object_store};
 use crate::component::{
-    Components, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
+    Components, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
 use crate::error::{Error, Result};
 use crate::job::{Endpoint, Job, Limits, Secrets};
@@ -28,7 +28,7 @@ pub struct Side {
     pub component: Loaded,
     /// JSON, with placeholders for secrets.
     pub config: String,
-    granted: Granted,
+    linked: Linked,
 }
 
 impl Ready {
@@ -89,8 +89,8 @@ impl Ready {
         state: Option<&str>,
         stop: Stop,
     ) -> Result<ReaderInstance> {
-        let sandbox = self.sandbox(&self.reader, run_id, instance, stop);
-        ReaderInstance::open(&self.reader.component, sandbox, &self.reader.config, state).await
+        let sandbox = self.sandbox(run_id, instance, stop);
+        ReaderInstance::open(&self.reader.linked, sandbox, &self.reader.config, state).await
     }
 
     pub async fn start_writer(
@@ -99,11 +99,11 @@ impl Ready {
         instance: String,
         stop: Stop,
     ) -> Result<WriterInstance> {
-        let sandbox = self.sandbox(&self.writer, run_id, instance, stop);
-        WriterInstance::start(&self.writer.component, sandbox).await
+        let sandbox = self.sandbox(run_id, instance, stop);
+        WriterInstance::start(&self.writer.linked, sandbox).await
     }
 
-    fn sandbox(&self, side: &Side, run_id: &str, instance: String, stop: Stop) -> Sandbox {
+    fn sandbox(&self, run_id: &str, instance: String, stop: Stop) -> Sandbox {
         Sandbox {
             scope: Scope {
                 run_id: run_id.to_owned(),
@@ -112,7 +112,6 @@ impl Ready {
                 instance,
                 secrets: self.secrets.clone(),
             },
-            granted: side.granted.clone(),
             limits: self.limits.clone(),
             stop,
         }
@@ -135,10 +134,13 @@ impl Side {
             object_store: object_store.map(Arc::new),
             files: plan.files().map(Into::into).collect(),
         };
+        let linked = component
+            .link(granted)
+            .map_err(|error| error.at(endpoint.implementation_location()))?;
         Ok(Self {
             component,
             config: endpoint.config.to_string(),
-            granted,
+            linked,
         })
     }
 }
