@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::job_verbs::last_commit;
 use super::{Options, one};
-use crate::error::Error;
+use crate::error::{Error, Kind};
 use crate::pipeline::{Ready, state_json};
 use crate::report;
 use crate::runs::{JobKey, RunStore};
@@ -62,6 +62,13 @@ pub async fn reset(path: &Path, options: &Options) -> super::Outcome {
     let (ready, store, key) = open(path, options).await?;
     let last = last_commit(&ready).await.map_err(one)?.map(|last| last.run);
     store.reset(&key, last.as_deref()).map_err(one)?;
+    // A run that committed in between has moved the target on, and the mark stands for nothing.
+    if last_commit(&ready).await.map_err(one)?.map(|last| last.run) != last {
+        let conflict = format!("a run of job `{}` committed meanwhile", key.job);
+        return Err(one(
+            Error::new(Kind::StateConflict, conflict).hint("reset it again")
+        ));
+    }
     if options.json {
         report::json(&json!({ "job": key.job, "tenant": key.tenant, "reset_after": last }));
     } else {

@@ -18,7 +18,11 @@ pub struct Guard {
     stop: Stop,
     reason: Arc<Mutex<Option<Error>>>,
     watching: tokio::task::JoinHandle<()>,
+    lease: Held,
 }
+
+/// The lease, to be given back when the guard ends, whatever its task does.
+type Held = Arc<Mutex<Option<Lease>>>;
 
 impl Guard {
     /// Starts the clock of `deadline` and renews `lease` until dropped.
@@ -26,8 +30,9 @@ impl Guard {
         let (switch, stop) = Stop::switch();
         let switch = Arc::new(switch);
         let reason = Arc::default();
+        let lease: Held = Arc::new(Mutex::new(Some(lease)));
         let watching = tokio::spawn(watch(
-            lease,
+            lease.clone(),
             deadline,
             user,
             switch.clone(),
@@ -38,6 +43,7 @@ impl Guard {
             stop,
             reason,
             watching,
+            lease,
         }
     }
 
@@ -63,11 +69,17 @@ impl Guard {
 impl Drop for Guard {
     fn drop(&mut self) {
         self.watching.abort();
+        drop(
+            self.lease
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 
 async fn watch(
-    lease: Lease,
+    lease: Held,
     deadline: Duration,
     mut user: Stop,
     switch: Arc<watch::Sender<bool>>,
@@ -98,8 +110,16 @@ async fn watch(
                 .hint("raise `limits: { deadline: ... }`"));
             }
             () = tokio::time::sleep(LEASE_RENEWAL) => {
-                if let Err(error) = lease.renew() {
-                    end(error);
+                let lease = lease.clone();
+                // The store may be busy for seconds. Only a lease that another run has taken ends this one.
+                let renewed = tokio::task::spawn_blocking(move || {
+                    let lease = lease.lock().unwrap_or_else(PoisonError::into_inner);
+                    lease.as_ref().map_or(Ok(()), Lease::renew)
+                });
+                match renewed.await {
+                    Ok(Err(error)) if error.kind() == Kind::StateConflict => end(error),
+                    Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
+                    _ => {}
                 }
             }
         }

@@ -86,16 +86,7 @@ async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Res
         Ok(outcome) => context.store.finish(&run_id, outcome),
         // The run stays unfinished: the next one asks the target what became of it, or removes the rest.
         Err(error) if error.kind() == Kind::CommitUnknown || !is_clean => Ok(()),
-        Err(error) => context.store.finish(
-            &run_id,
-            &match error.kind() {
-                Kind::Cancelled => Outcome::Cancelled,
-                kind => Outcome::Failed {
-                    kind: kind.name().to_owned(),
-                    message: error.message().to_owned(),
-                },
-            },
-        ),
+        Err(error) => context.store.finish(&run_id, &Outcome::failed(error)),
     };
     crash::point("finished");
     outcome.and(ended)
@@ -157,9 +148,17 @@ async fn transfer(
     };
     drop(planner);
     crash::point("before-pending");
-    context.store.record_pending(&shared.run.id, &pending)?;
+    if let Err(error) = context.store.record_pending(&shared.run.id, &pending) {
+        let is_clean = settle::discard(&shared.ready, &shared.run, &pending.prepared).await;
+        return Err(Failed { error, is_clean });
+    }
     crash::point("pending");
-    let receipt = settle::commit(&shared.ready, &shared.run, &pending).await?;
+    let receipt = settle::commit(&shared.ready, &shared.run, &pending)
+        .await
+        .map_err(|failed| Failed {
+            error: failed.error,
+            is_clean: failed.is_over,
+        })?;
     crash::point("committed");
     report.set_receipt(&receipt, context.metrics.totals().rows_written);
     report.set_state(pending.state.as_deref());

@@ -8,7 +8,7 @@ use super::commit::{self, AfterFailure, Decision, LastCommit, TargetFact};
 use super::crash;
 use super::ready::Ready;
 use crate::component::{CommitRecord, Receipt, Run, Stop};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::runs::{JobKey, Outcome, Pending, RunStore, Unfinished};
 
 /// How long cleaning up after a failure or a signal may take. What is left is removed by the next run.
@@ -81,7 +81,12 @@ pub async fn settle(
             ),
             Decision::CommitAgain(pending) => {
                 let run = ready.run(&id, pending.base.clone());
-                commit(ready, &run, &pending).await?;
+                if let Err(failed) = commit(ready, &run, &pending).await {
+                    if failed.is_over {
+                        store.finish(&id, &Outcome::failed(&failed.error))?;
+                    }
+                    return Err(failed.error);
+                }
                 last = Some(LastCommit {
                     run: id.clone(),
                     state: pending.state,
@@ -119,8 +124,15 @@ pub async fn settle(
     })
 }
 
+/// A commit that did not end in a receipt.
+pub struct CommitFailed {
+    pub error: Error,
+    /// It did not land and nothing of it is left: the run is over.
+    pub is_over: bool,
+}
+
 /// Commits `run`, and finds out what became of it where the answer is an error or none.
-pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Receipt> {
+pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Receipt, CommitFailed> {
     let failure = match send(ready, run, pending).await {
         Ok(receipt) => return Ok(receipt),
         Err(failure) => failure,
@@ -134,10 +146,13 @@ pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Recei
     match commit::after_failure(&run.id, failure, &fact(found)) {
         AfterFailure::Committed => Ok(receipt.unwrap_or_default()),
         AfterFailure::Failed(error) => {
-            discard(ready, run, &pending.prepared).await;
-            Err(error)
+            let is_over = discard(ready, run, &pending.prepared).await;
+            Err(CommitFailed { error, is_over })
         }
-        AfterFailure::Unknown(error) => Err(error),
+        AfterFailure::Unknown(error) => Err(CommitFailed {
+            error,
+            is_over: false,
+        }),
     }
 }
 

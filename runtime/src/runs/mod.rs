@@ -11,6 +11,8 @@ mod tests;
 
 use serde::Serialize;
 
+use crate::error::{Error, Kind};
+
 pub use lease::Lease;
 pub use sqlite::RunStore;
 
@@ -58,6 +60,19 @@ pub enum Outcome {
     Cancelled,
     /// A later run removed what it had staged.
     Removed,
+}
+
+impl Outcome {
+    /// The end of a run that failed with `error`.
+    pub fn failed(error: &Error) -> Self {
+        match error.kind() {
+            Kind::Cancelled => Self::Cancelled,
+            kind => Self::Failed {
+                kind: kind.name().to_owned(),
+                message: error.message().to_owned(),
+            },
+        }
+    }
 }
 
 /// One run, as `state show` lists it.
