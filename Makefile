@@ -20,7 +20,7 @@ run: guests ## Build everything in release and run jobs/quickstart.yaml: a CSV b
 	cargo build --release -p dativo-wasm
 	@echo "== running jobs/quickstart.yaml"
 	$(BIN) run jobs/quickstart.yaml
-	@echo "== it wrote"
+	@echo "== out/quickstart holds"
 	@ls -l out/quickstart/*.parquet
 	@echo "look at it with any Parquet tool, for example:"
 	@echo "  python3 -m pip install duckdb"
