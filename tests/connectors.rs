@@ -136,7 +136,7 @@ fn names_what_is_there_when_a_connector_is_unknown() {
 #[test]
 fn a_component_in_the_wrong_role_is_refused() {
     let dir = TestDir::new();
-    let text = "tenant_id: t\nsource: { reader: { type: custom, implementation: ./x.wasm } }\n\
+    let text = "tenant_id: t\nsource: { reader: { type: custom, implementation: ./x.wasm, config: { attack: none } } }\n\
                 target: { writer: { type: custom, implementation: ./x.wasm } }\n";
     std::fs::write(dir.path().join("x.wasm"), component()).unwrap();
     let file = dir.write("job.yaml", text);

@@ -90,6 +90,38 @@ fn a_value_that_breaks_its_type_names_its_place_and_publishes_nothing() {
 }
 
 #[test]
+fn problems_of_the_file_and_of_both_configs_are_reported_at_once() {
+    let dir = TestDir::new();
+    let file = dir.write(
+        "job.yaml",
+        "tenant_id: t\nsource: { reader: { type: custom, implementation: csv, config: { file_pth: n.csv } } }\n\
+         target: { writer: { type: custom, implementation: parqet, config: { path: out } } }\nlimit: { memory: 1GiB }\n",
+    );
+    let output = cli(&dir, &["run", file.to_str().unwrap(), "--json"]);
+    assert_eq!(output.code, 2);
+    let report = output.json();
+    let told: Vec<(u64, &str)> = report["errors"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|error| {
+            (
+                error["location"]["line"].as_u64().unwrap(),
+                error["message"].as_str().unwrap(),
+            )
+        })
+        .collect();
+    assert_eq!(
+        told,
+        [
+            (2, "unknown key `file_pth` in `source.reader.config`"),
+            (3, "there is no connector `parqet`"),
+            (4, "unknown key `limit`"),
+        ]
+    );
+}
+
+#[test]
 fn schema_job_is_a_json_schema_and_unknown_verbs_exit_with_2() {
     let dir = TestDir::new();
     assert_eq!(cli(&dir, &["schema", "job"]).json()["type"], "object");

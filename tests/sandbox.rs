@@ -34,10 +34,10 @@ fn in_process(job: &Path, dir: &Path) -> RunReport {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let job = job::load(job, &LoadOptions { secrets_dir: None }).unwrap();
+        let job = job::load(job, &LoadOptions { secrets_dir: None });
         let components = Components::start(None).unwrap();
         let plugins = Plugins::new(&test_guests());
-        let ready = match Ready::new(&job, &components, &plugins).await {
+        let ready = match Ready::new(job, &components, &plugins).await {
             Ok(ready) => ready,
             Err(errors) => panic!("{}", errors[0]),
         };

@@ -192,7 +192,7 @@ pub fn run(report: &RunReport) {
             HumanBytes(output.bytes)
         ));
     }
-    if report.status == Status::Success && report.rows_read == 0 {
+    if report.status == Status::Success && report.splits == 0 {
         result(
             "  nothing new since the last commit; `dativo-wasm state reset JOB` reads everything again",
         );

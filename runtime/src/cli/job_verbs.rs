@@ -49,7 +49,7 @@ pub async fn plan(
     options: &Options,
 ) -> super::Outcome {
     let mut looked = Look::at(path, options).await?;
-    let wanted = wanted_splits(parallelism, looked.parallelism);
+    let wanted = wanted_splits(parallelism, looked.ready.parallelism);
     let splits = looked.reader.splits(wanted.get()).await.map_err(one)?;
     let ready = &looked.ready;
     let (reader, writer) = (&ready.reader.component, &ready.writer.component);
@@ -133,13 +133,11 @@ pub(super) struct Look {
     pub reader: ReaderInstance,
     pub schema: std::sync::Arc<Schema>,
     pub last: Option<CommitRecord>,
-    pub parallelism: Option<NonZeroU32>,
 }
 
 impl Look {
     pub async fn at(path: &Path, options: &Options) -> Result<Self, Vec<Error>> {
-        let job = options.load(path)?;
-        let ready = Ready::new(&job, &options.components()?, &options.plugins()).await?;
+        let ready = options.ready(path).await?;
         let last = last_commit(&ready).await.map_err(one)?;
         let state = last.as_ref().and_then(|last| last.state.as_deref());
         let open = async {
@@ -155,7 +153,6 @@ impl Look {
             reader,
             schema,
             last,
-            parallelism: job.parallelism,
         })
     }
 }

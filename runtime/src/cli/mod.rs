@@ -14,7 +14,8 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::component::Components;
 use crate::error::{Error, Kind};
-use crate::job::{Job, LoadOptions};
+use crate::job::LoadOptions;
+use crate::pipeline::Ready;
 use crate::plugins::Plugins;
 use crate::report::{self, LogFormat};
 use crate::runs::RunStore;
@@ -182,13 +183,13 @@ fn worst(errors: &[Error]) -> u8 {
 }
 
 impl Options {
-    fn load(&self, job: &std::path::Path) -> Result<Job, Vec<Error>> {
-        crate::job::load(
-            job,
-            &LoadOptions {
-                secrets_dir: self.secrets.clone(),
-            },
-        )
+    /// A job that is ready to run, or all that is wrong with it.
+    async fn ready(&self, job: &std::path::Path) -> Result<Ready, Vec<Error>> {
+        let options = LoadOptions {
+            secrets_dir: self.secrets.clone(),
+        };
+        let draft = crate::job::load(job, &options);
+        Ready::new(draft, &self.components()?, &self.plugins()).await
     }
 
     fn components(&self) -> Result<Components, Vec<Error>> {

@@ -13,8 +13,7 @@ use crate::report;
 
 /// Reads up to `rows` rows, from the beginning and not from the last commit, and writes nothing.
 pub async fn preview(path: &Path, rows: u32, options: &Options) -> super::Outcome {
-    let job = options.load(path)?;
-    let ready = Ready::new(&job, &options.components()?, &options.plugins()).await?;
+    let ready = options.ready(path).await?;
     let batches = first_rows(&ready, rows).await.map_err(one)?;
     let table = pretty_format_batches(&batches).map_err(|error| {
         one(Error::internal("the rows cannot be shown as a table").caused_by(error))

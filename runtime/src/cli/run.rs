@@ -10,7 +10,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use super::{Options, one, parallelism as splits, worst};
 use crate::component::Stop;
 use crate::error::{Error, Kind};
-use crate::pipeline::{self, Context, Metrics, Ready, RunReport};
+use crate::pipeline::{self, Context, Metrics, RunReport};
 use crate::report::{self, Progress};
 
 /// Runs `path` and returns the exit code: of the run, or the worst of several.
@@ -73,14 +73,12 @@ async fn run_one(
     options: &Options,
     stop: &Stop,
 ) -> Result<RunReport, Vec<Error>> {
-    let job = options.load(job)?;
-    let components = options.components()?;
-    let ready = Ready::new(&job, &components, &options.plugins()).await?;
+    let ready = options.ready(job).await?;
     let metrics = Arc::<Metrics>::default();
     let context = Context {
         store: Arc::new(options.store()?),
         metrics: metrics.clone(),
-        parallelism: splits(parallelism, job.parallelism),
+        parallelism: splits(parallelism, ready.parallelism),
         stop: stop.clone(),
     };
     let _progress = Progress::show(metrics, options.json);

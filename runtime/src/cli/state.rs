@@ -81,8 +81,7 @@ pub async fn reset(path: &Path, options: &Options) -> super::Outcome {
 }
 
 async fn open(path: &Path, options: &Options) -> Result<(Ready, RunStore, JobKey), Vec<Error>> {
-    let job = options.load(path)?;
-    let ready = Ready::new(&job, &options.components()?, &options.plugins()).await?;
+    let ready = options.ready(path).await?;
     let key = JobKey {
         tenant: ready.tenant.clone(),
         job: ready.job.clone(),

@@ -25,7 +25,7 @@ fn bad_jobs_are_refused_with_the_place_and_the_remedy() {
         let text = std::fs::read_to_string(&file).unwrap();
         // Only the name, so that the texts are the same on every machine.
         let name = Path::new(file.file_name().unwrap());
-        let got = match parse(name, &text, &LoadOptions::default()) {
+        let got = match parse(name, &text, &LoadOptions::default()).whole() {
             Ok(job) => panic!("{} was accepted: {job:?}", name.display()),
             Err(errors) => errors.iter().map(render).collect::<Vec<_>>().join("\n"),
         };

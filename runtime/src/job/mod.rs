@@ -112,10 +112,36 @@ impl Default for Limits {
     }
 }
 
-/// Reads, checks and resolves a job file. The errors are in the order of the file.
-pub fn load(file: &Path, options: &LoadOptions) -> Result<Job, Vec<Error>> {
-    let text = read(file).map_err(|error| vec![error])?;
-    parse(file, &text, options)
+/// A job file as far as it can be understood.
+pub struct Draft {
+    /// What could be made of the file; where there are problems, without what they are about.
+    pub job: Option<Job>,
+    /// All that is wrong, in the order of the file. A job is valid where there is none.
+    pub problems: Vec<Error>,
+}
+
+impl Draft {
+    fn refused(error: Error) -> Self {
+        Self {
+            job: None,
+            problems: vec![error],
+        }
+    }
+
+    #[cfg(test)]
+    fn whole(self) -> Result<Job, Vec<Error>> {
+        self.job
+            .filter(|_| self.problems.is_empty())
+            .ok_or(self.problems)
+    }
+}
+
+/// Reads, checks and resolves a job file.
+pub fn load(file: &Path, options: &LoadOptions) -> Draft {
+    match read(file) {
+        Ok(text) => parse(file, &text, options),
+        Err(error) => Draft::refused(error),
+    }
 }
 
 fn read(file: &Path) -> Result<String, Error> {
@@ -135,22 +161,29 @@ fn read(file: &Path) -> Result<String, Error> {
     Ok(text)
 }
 
-fn parse(file: &Path, text: &str, options: &LoadOptions) -> Result<Job, Vec<Error>> {
-    let (document, mut problems) = Document::parse(file, text).map_err(|error| vec![error])?;
+fn parse(file: &Path, text: &str, options: &LoadOptions) -> Draft {
+    let (document, mut problems) = match Document::parse(file, text) {
+        Ok(parsed) => parsed,
+        Err(error) => return Draft::refused(error),
+    };
     let document = Arc::new(document);
     if !document.value().is_object() {
         let error = Error::new(Kind::JobInvalid, "a job is a mapping of keys to values")
             .at(document.locate(""))
             .hint("start with `tenant_id: NAME`; `dativo-wasm schema job` prints all keys");
-        return Err(vec![error]);
+        return Draft::refused(error);
     }
     let place = check::Place {
         document: &document,
         pointer: "",
     };
-    let found = check::check(&schema(), document.value(), &place).map_err(|error| {
-        vec![Error::internal("the schema of jobs is not valid").caused_by(error)]
-    })?;
+    let found = match check::check(&schema(), document.value(), &place) {
+        Ok(found) => found,
+        Err(error) => {
+            let invalid = Error::internal("the schema of jobs is not valid").caused_by(error);
+            return Draft::refused(invalid);
+        }
+    };
 
     // What is wrong is left out, so that the rest can be checked in the same go.
     let mut value = document.value().clone();
@@ -172,16 +205,16 @@ fn parse(file: &Path, text: &str, options: &LoadOptions) -> Result<Job, Vec<Erro
             None
         }
     };
-    match job {
-        Some(job) if problems.is_empty() => Ok(job),
-        _ => {
-            problems.sort_by_key(|error| error.location().map(|at| (at.line, at.column)));
-            if problems.is_empty() {
-                problems.push(Error::internal("a job was refused without a reason"));
-            }
-            Err(problems)
-        }
+    if job.is_none() && problems.is_empty() {
+        problems.push(Error::internal("a job was refused without a reason"));
     }
+    sort(&mut problems);
+    Draft { job, problems }
+}
+
+/// Puts errors into the order of the file that they are about.
+pub fn sort(problems: &mut [Error]) {
+    problems.sort_by_key(|error| error.location().map(|at| (at.line, at.column)));
 }
 
 fn remove(value: &mut Value, pointer: &str) {

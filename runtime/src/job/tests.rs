@@ -7,6 +7,7 @@ use crate::report::errors::render;
 
 fn load_text(text: &str) -> Job {
     parse(Path::new("jobs/orders.yaml"), text, &LoadOptions::default())
+        .whole()
         .unwrap_or_else(|errors| panic!("{}", errors.iter().map(render).collect::<String>()))
 }
 
@@ -232,7 +233,8 @@ fn a_file_name_that_cannot_be_a_job_name_is_refused() {
             Path::new(file),
             HIGH_PERFORMANCE_POSTGRES,
             &LoadOptions::default(),
-        );
+        )
+        .whole();
         assert_eq!(result.is_ok(), fits, "{file}");
     };
     check("jobs/.hidden", false);
@@ -249,7 +251,7 @@ fn a_file_that_cannot_be_read_is_an_error_with_its_name() {
     let huge = dir.path().join("huge.yaml");
     std::fs::write(&huge, "# comment\n".repeat(200_000)).unwrap();
     let check = |file: &Path, part: &str| {
-        let errors = load(file, &LoadOptions::default()).unwrap_err();
+        let errors = load(file, &LoadOptions::default()).whole().unwrap_err();
         assert!(errors[0].message().contains(part), "{:?}", errors[0]);
     };
     check(&dir.path().join("none.yaml"), "there is no job file");
@@ -273,6 +275,7 @@ fn secrets_come_from_the_directory_of_the_tenant() {
             secrets_dir: Some(dir.path().into()),
         },
     )
+    .whole()
     .unwrap();
     assert_eq!(
         job.secrets
@@ -420,7 +423,7 @@ proptest::proptest! {
     fn any_text_is_a_job_or_errors_that_can_be_shown(
         text in "(tenant_id: a\\n|source: |reader: |config: |\\$\\{SECRET:|[a-c:,{}\\[\\]&*!<|>\"'#%@?é\u{1F600}\\t\\r\\n -]){0,60}"
     ) {
-        if let Err(errors) = parse(Path::new("a.yaml"), &text, &LoadOptions::default()) {
+        if let Err(errors) = parse(Path::new("a.yaml"), &text, &LoadOptions::default()).whole() {
             proptest::prop_assert!(!errors.is_empty());
             for error in errors {
                 proptest::prop_assert!(error.kind() == Kind::JobInvalid, "{}", render(&error));

@@ -138,7 +138,10 @@ async fn transfer(
         stop: guard.stop(),
     });
 
-    let pending = match stage(&shared, splits, &mut planner, context, guard).await {
+    report.splits = splits.len();
+    // A signal that came while the last split was prepared still stops the run; after this, it commits.
+    let staged = stage(&shared, splits, &mut planner, context, guard).await;
+    let pending = match staged.and_then(|pending| guard.reason().map_or(Ok(pending), Err)) {
         Ok(pending) => pending,
         Err(error) => {
             guard.stop_all();

@@ -1,6 +1,7 @@
 //! A job whose components are loaded, whose config is checked and whose grants are decided: all that
 //! is needed to make instances. Nothing of the source or target was touched yet.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use crate::capabilities::{Granted, object_store};
@@ -8,7 +9,7 @@ use crate::component::{
     Components, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
 use crate::error::{Error, Result};
-use crate::job::{Endpoint, Job, Limits, Secrets};
+use crate::job::{self, Draft, Endpoint, Limits, Secrets};
 use crate::plan::{ComponentPlan, Facts, Plan};
 use crate::plugins::Plugins;
 
@@ -19,6 +20,8 @@ pub struct Ready {
     pub plan: Plan,
     pub reader: Side,
     pub writer: Side,
+    /// As the job asks for it.
+    pub parallelism: Option<NonZeroU32>,
     pub limits: Limits,
     pub secrets: Arc<Secrets>,
 }
@@ -32,40 +35,45 @@ pub struct Side {
 }
 
 impl Ready {
-    /// Loads the components of `job`, checks their config and decides their grants.
+    /// Loads the components of a job, checks their config and decides their grants. Reports the
+    /// problems of the job file and of the configs together.
     pub async fn new(
-        job: &Job,
+        draft: Draft,
         components: &Components,
         plugins: &Plugins,
     ) -> Result<Self, Vec<Error>> {
-        let reader = plugins.resolve(components, &job.source).await;
-        let writer = plugins.resolve(components, &job.target).await;
-        let (reader, writer) = match (reader, writer) {
-            (Ok(reader), Ok(writer)) => (reader, writer),
-            (reader, writer) => {
-                return Err([reader.err(), writer.err()].into_iter().flatten().collect());
+        let Draft { job, mut problems } = draft;
+        let Some(job) = job else { return Err(problems) };
+        let mut sides = Vec::new();
+        for endpoint in [&job.source, &job.target] {
+            match plugins.resolve(components, endpoint).await {
+                Ok(component) => {
+                    let checked = endpoint.check_config(&component.description.config_schema);
+                    problems.extend(checked.err().into_iter().flatten());
+                    sides.push(component);
+                }
+                Err(error) => problems.push(error),
             }
-        };
-        let mut problems = Vec::new();
-        for (endpoint, component) in [(&job.source, &reader), (&job.target, &writer)] {
-            let checked = endpoint.check_config(&component.description.config_schema);
-            problems.extend(checked.err().into_iter().flatten());
         }
-        if !problems.is_empty() {
+        let (2, Some(writer), Some(reader), true) =
+            (sides.len(), sides.pop(), sides.pop(), problems.is_empty())
+        else {
+            job::sort(&mut problems);
             return Err(problems);
-        }
-        let plan = Plan::new(job, &facts(&reader), &facts(&writer))?;
+        };
+        let plan = Plan::new(&job, &facts(&reader), &facts(&writer))?;
         let secrets = Arc::new(job.secrets.clone());
         let reader = Side::new(&job.source, reader, &plan.reader, &secrets);
         let writer = Side::new(&job.target, writer, &plan.writer, &secrets);
         match (reader, writer) {
             (Ok(reader), Ok(writer)) => Ok(Self {
-                job: job.name.clone(),
-                tenant: job.tenant.clone(),
+                job: job.name,
+                tenant: job.tenant,
                 plan,
                 reader,
                 writer,
-                limits: job.limits.clone(),
+                parallelism: job.parallelism,
+                limits: job.limits,
                 secrets,
             }),
             (reader, writer) => Err([reader.err(), writer.err()].into_iter().flatten().collect()),

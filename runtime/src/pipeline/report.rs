@@ -16,6 +16,8 @@ pub struct RunReport {
     pub job: String,
     pub tenant: String,
     pub status: Status,
+    /// Pieces that were read side by side; 0 where there was nothing new to read.
+    pub splits: usize,
     pub rows_read: u64,
     /// Rows that this run made visible at the target.
     pub rows_written: u64,
@@ -64,6 +66,7 @@ impl RunReport {
             job: ready.job.clone(),
             tenant: ready.tenant.clone(),
             status: Status::Success,
+            splits: 0,
             rows_read: 0,
             rows_written: 0,
             rows_rejected: 0,
