@@ -73,8 +73,8 @@ impl<R: Reader> wit::Guest for Component<R> {
     type Reader = Open<R>;
     type Batches = Piece;
 
-    fn describe() -> wit::Description {
-        wit::Description {
+    fn describe() -> types::Description {
+        types::Description {
             name: R::NAME.to_owned(),
             version: R::VERSION.to_owned(),
             config_schema: R::config_schema(),

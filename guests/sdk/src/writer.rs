@@ -60,8 +60,8 @@ pub struct Component<W>(PhantomData<W>);
 impl<W: Writer> wit::Guest for Component<W> {
     type Writer = Open<W>;
 
-    fn describe() -> wit::Description {
-        wit::Description {
+    fn describe() -> types::Description {
+        types::Description {
             name: W::NAME.to_owned(),
             version: W::VERSION.to_owned(),
             config_schema: W::config_schema(),

@@ -174,38 +174,26 @@ impl Loaded {
             limits: limits.clone(),
             stop: stop.clone(),
         })?;
-        let answer = match &linked.exports {
-            Exports::Reader(exports) => {
-                let call = async {
+        let call = async {
+            let said = match &linked.exports {
+                Exports::Reader(exports) => {
                     let instance = exports.instantiate_async(&mut store).await?;
-                    let said = instance
-                        .dativo_connector_reader()
-                        .call_describe(&mut store)
-                        .await?;
-                    Ok(Ok(Description {
-                        name: said.name,
-                        version: said.version,
-                        config_schema: said.config_schema,
-                    }))
-                };
-                within(limits.call_timeout, stop, call).await
-            }
-            Exports::Writer(exports) => {
-                let call = async {
+                    let guest = instance.dativo_connector_reader();
+                    guest.call_describe(&mut store).await?
+                }
+                Exports::Writer(exports) => {
                     let instance = exports.instantiate_async(&mut store).await?;
-                    let said = instance
-                        .dativo_connector_writer()
-                        .call_describe(&mut store)
-                        .await?;
-                    Ok(Ok(Description {
-                        name: said.name,
-                        version: said.version,
-                        config_schema: said.config_schema,
-                    }))
-                };
-                within(limits.call_timeout, stop, call).await
-            }
+                    let guest = instance.dativo_connector_writer();
+                    guest.call_describe(&mut store).await?
+                }
+            };
+            Ok(Ok(Description {
+                name: said.name,
+                version: said.version,
+                config_schema: said.config_schema,
+            }))
         };
+        let answer = within(limits.call_timeout, stop, call).await;
         outcome(&mut store, &linked.who, "describe", answer)
     }
 }

@@ -14,10 +14,8 @@ use std::cell::Cell;
 wit_bindgen::generate!({ world: "reader-component", path: "../../../wit" });
 
 use dativo::connector::data::{RecordBatch, Schema};
-use dativo::connector::types::{Error, ErrorKind};
-use exports::dativo::connector::reader::{
-    Batches, Description, Guest, GuestBatches, GuestReader, Reader,
-};
+use dativo::connector::types::{Description, Error, ErrorKind};
+use exports::dativo::connector::reader::{Batches, Guest, GuestBatches, GuestReader, Reader};
 
 struct Hostile;
 
