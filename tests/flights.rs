@@ -96,3 +96,46 @@ fn partitions_become_folders_that_other_tools_read() {
         );
     }
 }
+
+/// Sixty partitions are open at once and every value differs: dictionaries and row groups of all of them
+/// together are larger than the memory limit, so files must close in time.
+#[test]
+fn many_partitions_stay_within_the_memory_limit() {
+    let dir = TestDir::new();
+    let mut text = String::from("k,a,b,c,d\n");
+    let mut random = 1_u64;
+    let mut next = || {
+        random = random
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1);
+        random >> 16
+    };
+    let rows = 1_500_000;
+    for row in 0..rows {
+        let line = format!(
+            "{},{},0.{},{},x{:x}\n",
+            row % 60,
+            next(),
+            next(),
+            next(),
+            next()
+        );
+        text.push_str(&line);
+    }
+    dir.write("many.csv", &text);
+    let file = dir.write(
+        "many.yaml",
+        "tenant_id: t\nparallelism: 1\n\
+         source: { reader: { type: custom, implementation: csv, config: { file_path: many.csv } } }\n\
+         target: { writer: { type: custom, implementation: parquet, \
+         config: { path: out, partition_by: [k] } } }\n",
+    );
+    let output = cli(&dir, &["run", file.to_str().unwrap(), "--json"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let found = read_parquet("duckdb", &dir.path().join("out"));
+    let source = read_csv(&dir.path().join("many.csv"));
+    assert_eq!(found["rows"], rows);
+    for name in ["a", "b", "c"] {
+        assert_eq!(found["columns"][name], source["columns"][name], "{name}");
+    }
+}

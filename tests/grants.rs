@@ -50,13 +50,7 @@ fn run(dir: &TestDir, how: &str, target: &str, grants: &str, more: &[&str]) -> (
     ];
     args.extend(more);
     let output = cli(dir, &args);
-    let answer = output.json();
-    let error = if answer["error"].is_null() {
-        &answer["errors"][0]
-    } else {
-        &answer["error"]
-    };
-    (output.code, error.clone())
+    (output.code, output.json()["error"].clone())
 }
 
 const IN_AND_OUT: &str = r#"object-store: ["read in/**", "write out/**"]"#;

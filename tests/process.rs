@@ -100,6 +100,10 @@ fn problems_of_the_file_and_of_both_configs_are_reported_at_once() {
     let output = cli(&dir, &["run", file.to_str().unwrap(), "--json"]);
     assert_eq!(output.code, 2);
     let report = output.json();
+    assert_eq!(
+        (report["status"].as_str(), &report["error"]),
+        (Some("failed"), &report["errors"][0])
+    );
     let told: Vec<(u64, &str)> = report["errors"]
         .as_array()
         .unwrap()

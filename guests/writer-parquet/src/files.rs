@@ -17,6 +17,10 @@ const PART_BYTES: u64 = 8 << 20;
 /// the default limit.
 const MAX_OPEN_FILES: usize = 64;
 
+/// Host memory that all open files of an instance may hold together, in bytes: open row groups, and what
+/// waits to be put. Half the default limit, which also has room for a batch and for closing a file.
+const MAX_HELD_BYTES: u64 = 128 << 20;
+
 /// A file that is durable and not visible yet.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StagedFile {
@@ -84,7 +88,9 @@ impl Files {
 
     fn append(&mut self, folder: String, batch: RecordBatch) -> Result<()> {
         if !self.open.contains_key(&folder) {
-            self.make_room()?;
+            if self.open.len() >= MAX_OPEN_FILES {
+                self.close_fullest()?;
+            }
             let file = self.begin(&folder, &batch)?;
             self.open.insert(folder.clone(), file);
         }
@@ -95,16 +101,18 @@ impl Files {
         if file.encoder.size() >= self.target_bytes {
             self.close(&folder)?;
         }
+        while self.open.len() > 1
+            && self.open.values().map(|file| file.held_bytes).sum::<u64>() > MAX_HELD_BYTES
+        {
+            self.close_fullest()?;
+        }
         Ok(())
     }
 
-    /// Closes the longest file where too many are open: what it holds is closest to a whole file.
-    fn make_room(&mut self) -> Result<()> {
-        if self.open.len() < MAX_OPEN_FILES {
-            return Ok(());
-        }
-        let longest = self.open.iter().max_by_key(|(_, file)| file.encoder.size());
-        match longest.map(|(folder, _)| folder.clone()) {
+    /// Closes the file that holds the most: it frees the most, and is closest to a whole file.
+    fn close_fullest(&mut self) -> Result<()> {
+        let fullest = self.open.iter().max_by_key(|(_, file)| file.held_bytes);
+        match fullest.map(|(folder, _)| folder.clone()) {
             Some(folder) => self.close(&folder),
             None => Ok(()),
         }
@@ -125,6 +133,7 @@ impl Files {
             path: url,
             waiting: Vec::new(),
             waiting_bytes: 0,
+            held_bytes: 0,
             parts: 0,
         })
     }
@@ -146,6 +155,8 @@ struct OpenFile {
     /// Encoded bytes that are too few for a part.
     waiting: Vec<Blob>,
     waiting_bytes: u64,
+    /// Host memory of the encoder, and what waits.
+    held_bytes: u64,
     parts: u32,
 }
 
@@ -157,6 +168,7 @@ impl OpenFile {
         if self.waiting_bytes >= PART_BYTES {
             self.put()?;
         }
+        self.held_bytes = self.encoder.memory() + self.waiting_bytes;
         Ok(())
     }
 

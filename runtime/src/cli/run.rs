@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Options, one, parallelism as splits, worst};
@@ -29,9 +29,18 @@ pub async fn run(
         std::process::exit(i32::from(Kind::Cancelled.exit_code()));
     });
     if !path.is_dir() {
-        let report = run_one(path, parallelism, options, &stop).await?;
-        show(&report, options);
-        return Ok(exit_code(&report));
+        return match run_one(path, parallelism, options, &stop).await {
+            Ok(report) => {
+                show(&report, options);
+                Ok(exit_code(&report))
+            }
+            Err(errors) if options.json => {
+                report::json(&refused_json(path, &errors));
+                report::errors(&errors);
+                Ok(worst(&errors))
+            }
+            Err(errors) => Err(errors),
+        };
     }
     let mut reports = Vec::new();
     let mut refused = Vec::new();
@@ -92,6 +101,17 @@ fn show(report: &RunReport, options: &Options) {
     } else {
         report::run(report);
     }
+}
+
+/// The summary of a run that did not begin, with the keys of [`RunReport`] that scripts rely on.
+fn refused_json(job: &Path, errors: &[Error]) -> Value {
+    let errors: Vec<Value> = errors.iter().map(report::errors::to_json).collect();
+    json!({
+        "run_id": null, "job": job.file_stem().map(|name| name.to_string_lossy()), "tenant": null,
+        "status": "failed", "splits": 0, "rows_read": 0, "rows_written": 0, "rows_rejected": 0,
+        "bytes_written": 0, "outputs": [], "state": null, "duration_ms": 0, "peak_memory_bytes": 0,
+        "error": errors.first(), "errors": errors,
+    })
 }
 
 fn exit_code(report: &RunReport) -> u8 {

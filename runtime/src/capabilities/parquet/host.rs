@@ -80,6 +80,10 @@ impl wit::HostEncoder for State {
         Ok(self.get(&handle)?.encoder.size())
     }
 
+    async fn memory(&mut self, handle: Resource<HostEncoder>) -> wasmtime::Result<u64> {
+        Ok(self.get(&handle)?.encoder.memory_bytes() as u64)
+    }
+
     async fn finish(&mut self, handle: Resource<HostEncoder>) -> Answer<Resource<HostBlob>> {
         let bytes = match self.get_mut(&handle)?.encoder.finish() {
             Ok(bytes) => bytes,
