@@ -145,10 +145,14 @@ fn a_kill_while_recovering_loses_and_doubles_nothing() {
 
 #[test]
 fn a_kill_at_any_time_loses_and_doubles_nothing() {
-    let reference = prepared();
-    let begun = Instant::now();
-    assert!(start(&reference, None).wait().unwrap().success());
-    let whole = begun.elapsed();
+    // The first run may compile the components; the second tells how long a run takes.
+    let (mut reference, mut whole) = (prepared(), Duration::ZERO);
+    for _ in 0..2 {
+        reference = prepared();
+        let begun = Instant::now();
+        assert!(start(&reference, None).wait().unwrap().success());
+        whole = begun.elapsed();
+    }
     let expected = read_parquet("duckdb", &reference.path().join("out"));
     let kills: u32 = if soak() { 300 } else { 20 };
     let mut killed = 0;
