@@ -74,7 +74,7 @@ target:
 venv:
 	@tests/support/venv.sh $(VENV)
 
-soak: guests venv ## The heavy proofs: hundreds of kills (an hour)
+soak: guests venv ## The heavy proofs: hundreds of kills (minutes)
 	@echo "== hundreds of kills"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration exactly_once -- --nocapture
 
