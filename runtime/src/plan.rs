@@ -190,7 +190,7 @@ fn unknown_capability(endpoint: &Endpoint, capability: &str) -> Error {
         Kind::JobInvalid,
         format!("`{capability}` is not a capability that can be granted"),
     )
-    .at(endpoint.implementation_location())
+    .at(endpoint.grant_location(capability))
     .hint(format!(
         "`grants` under `{}` may name `object-store` and `files`",
         section(endpoint.role)

@@ -82,9 +82,6 @@ pub async fn reset(path: &Path, options: &Options) -> super::Outcome {
 
 async fn open(path: &Path, options: &Options) -> Result<(Ready, RunStore, JobKey), Vec<Error>> {
     let ready = options.ready(path).await?;
-    let key = JobKey {
-        tenant: ready.tenant.clone(),
-        job: ready.job.clone(),
-    };
+    let key = ready.key();
     Ok((ready, options.store()?, key))
 }

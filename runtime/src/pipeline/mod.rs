@@ -67,10 +67,7 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
 
 async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Result<()> {
     let run_id = report.run_id.clone();
-    let key = JobKey {
-        tenant: ready.tenant.clone(),
-        job: ready.job.clone(),
-    };
+    let key = ready.key();
     let lease = context.store.begin(&key, &run_id)?;
     crash::point("begun");
     let guard = Guard::start(lease, ready.limits.deadline, context.stop.clone());

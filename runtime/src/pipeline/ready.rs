@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::job::{self, Draft, Endpoint, Limits, Secrets};
 use crate::plan::{ComponentPlan, Facts, Plan};
 use crate::plugins::Plugins;
+use crate::runs::JobKey;
 
 /// A job that is ready to run.
 pub struct Ready {
@@ -77,6 +78,14 @@ impl Ready {
                 secrets,
             }),
             (reader, writer) => Err([reader.err(), writer.err()].into_iter().flatten().collect()),
+        }
+    }
+
+    /// What state, history and leases of this job are kept under.
+    pub fn key(&self) -> JobKey {
+        JobKey {
+            tenant: self.tenant.clone(),
+            job: self.job.clone(),
         }
     }
 

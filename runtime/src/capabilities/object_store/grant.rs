@@ -366,12 +366,12 @@ mod tests {
             .filter(|r| !r.is_empty())
             .map(str::to_owned)
             .collect();
-        Grant::parse(&rules, Path::new("/work")).unwrap()
+        Grant::parse(&rules, Path::new("/base")).unwrap()
     }
 
     #[track_caller]
     fn check(rules: &str, access: Access, name: &str, expected: Result<(), Denied>) {
-        let target = Target::parse(name, Path::new("/work")).unwrap();
+        let target = Target::parse(name, Path::new("/base")).unwrap();
         let found = grant(rules).allows(access, &target).map(|_| ());
         assert_eq!(found, expected, "{access} {name} under `{rules}`");
     }
@@ -397,8 +397,8 @@ mod tests {
         check("read data/*.csv", Read, "data.csv", Err(Denied::Outside));
         check("read data/*.csv", Read, "data/a.csv", Ok(()));
         check("read data/*.csv", Read, "./data/a.csv", Ok(()));
-        check("read data/*.csv", Read, "/work/data/a.csv", Ok(()));
-        check("read data/*.csv", Read, "file:///work/data/a.csv", Ok(()));
+        check("read data/*.csv", Read, "/base/data/a.csv", Ok(()));
+        check("read data/*.csv", Read, "file:///base/data/a.csv", Ok(()));
         check("read data/a-*-b*.csv", Read, "data/a-1-b.csv", Ok(()));
         check(
             "read data/a-*-b*.csv",
@@ -510,8 +510,8 @@ mod tests {
         let place = grant("write out/**")
             .object(Access::Write, "out/city=a%2Fb/x")
             .unwrap();
-        assert_eq!(place.path(), Path::new("/work/out/city=a%2Fb/x"));
-        assert_eq!(place.url(), "file:///work/out/city=a%252Fb/x");
+        assert_eq!(place.path(), Path::new("/base/out/city=a%2Fb/x"));
+        assert_eq!(place.url(), "file:///base/out/city=a%252Fb/x");
         let again = grant("write out/**")
             .object(Access::Write, &place.url())
             .unwrap();
@@ -520,7 +520,7 @@ mod tests {
 
     #[track_caller]
     fn refuses_rule(rule: &str, reason: &str) {
-        let error = Grant::parse(&[rule.to_owned()], Path::new("/work")).unwrap_err();
+        let error = Grant::parse(&[rule.to_owned()], Path::new("/base")).unwrap_err();
         assert_eq!(error.kind(), Kind::JobInvalid);
         assert!(error.message().contains(reason), "{error}");
     }
@@ -539,9 +539,9 @@ mod tests {
     fn a_folder_is_visible_from_the_part_without_wildcards_down() {
         let grant = grant("read data/2024/*.csv; read one/a.csv");
         for (folder, root) in [
-            ("data/2024/", "/work/data/2024"),
-            ("data/2024/x/", "/work/data/2024"),
-            ("one/", "/work/one"),
+            ("data/2024/", "/base/data/2024"),
+            ("data/2024/x/", "/base/data/2024"),
+            ("one/", "/base/one"),
         ] {
             let place = grant.folder(Access::Read, folder).unwrap();
             assert_eq!(place.root_path(), Path::new(root));
@@ -553,8 +553,8 @@ mod tests {
                 "{folder}"
             );
         }
-        assert!(grant.root(Access::Read, "/work/one").is_ok());
-        assert!(grant.root(Access::Read, "/work").is_err());
-        assert!(grant.root(Access::Write, "/work/one").is_err());
+        assert!(grant.root(Access::Read, "/base/one").is_ok());
+        assert!(grant.root(Access::Read, "/base").is_err());
+        assert!(grant.root(Access::Write, "/base/one").is_err());
     }
 }
