@@ -107,7 +107,9 @@ fn wasmtime_is_named_only_at_the_boundary() {
 #[test]
 fn drivers_are_named_only_in_their_client() {
     let client = |file: &str| file.contains("/backends/") || file.ends_with("/client.rs");
-    check("flate2", client);
+    for decoder in ["flate2", "bzip2::", "zstd::"] {
+        check(decoder, client);
+    }
     check("use parquet::", client);
     check("rusqlite", |file| file.starts_with("runtime/src/runs/"));
 }

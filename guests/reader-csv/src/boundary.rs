@@ -88,6 +88,8 @@ enum State {
     Quoted,
     /// After a quote inside quotes: the next byte tells whether it was the closing one.
     Ending,
+    /// After an escape character inside quotes: the next byte is plain.
+    Escaped,
 }
 
 impl Cursor {
@@ -96,6 +98,10 @@ impl Cursor {
         let (Some(quote), Some(&last)) = (self.format.quote, text.last()) else {
             return;
         };
+        if self.format.escape.is_some() {
+            text.iter().for_each(|byte| self.pass(*byte));
+            return;
+        }
         for (index, block) in text.chunks(BLOCK).enumerate() {
             let mut quotes = marks_of(block, quote);
             if quotes == 0 && self.state != State::Ending {
@@ -121,7 +127,7 @@ impl Cursor {
                         Some(_) => self.state = State::Plain,
                         None => self.state = State::Ending,
                     },
-                    State::Plain | State::Ending => {
+                    State::Plain | State::Ending | State::Escaped => {
                         let before = if at == 0 { self.before } else { text[at - 1] };
                         if self.begins_field(before) {
                             self.state = State::Quoted;
@@ -140,20 +146,27 @@ impl Cursor {
     /// Passes over the rest of a record, byte by byte. None where `text` ends before it.
     fn record_end(&mut self, text: &[u8]) -> Option<usize> {
         for (at, &byte) in text.iter().enumerate() {
-            let is_quote = Some(byte) == self.format.quote;
-            self.state = match self.state {
-                State::Quoted if is_quote => State::Ending,
-                State::Quoted => State::Quoted,
-                State::Ending if is_quote => State::Quoted,
-                State::Plain if is_quote && self.begins_field(self.before) => State::Quoted,
-                State::Plain | State::Ending => State::Plain,
-            };
-            self.before = byte;
+            self.pass(byte);
             if byte == b'\n' && self.state == State::Plain {
                 return Some(at + 1);
             }
         }
         None
+    }
+
+    /// Passes over one byte.
+    #[inline(always)]
+    fn pass(&mut self, byte: u8) {
+        let is_quote = Some(byte) == self.format.quote;
+        self.state = match self.state {
+            State::Quoted if is_quote => State::Ending,
+            State::Quoted if Some(byte) == self.format.escape => State::Escaped,
+            State::Quoted | State::Escaped => State::Quoted,
+            State::Ending if is_quote => State::Quoted,
+            State::Plain if is_quote && self.begins_field(self.before) => State::Quoted,
+            State::Plain | State::Ending => State::Plain,
+        };
+        self.before = byte;
     }
 }
 
@@ -169,11 +182,17 @@ mod tests {
     const CSV: Format = Format {
         delimiter: b',',
         quote: Some(b'"'),
+        escape: None,
     };
     const START: Boundary = Boundary { offset: 0, line: 1 };
 
+    const ESCAPED: Format = Format {
+        escape: Some(b'\\'),
+        ..CSV
+    };
+
     /// Every record start that the scanner sees.
-    fn starts(text: &[u8]) -> Vec<u64> {
+    fn starts(text: &[u8], format: Format) -> Vec<u64> {
         let (mut at, mut starts, mut fields) = (0, Vec::new(), Vec::new());
         while at < text.len() {
             starts.push(at as u64);
@@ -183,16 +202,18 @@ mod tests {
                 width: None,
                 at_end: true,
             };
-            at += scan(&text[at..], CSV, bounds, &mut fields).unwrap().bytes;
+            at += scan(&text[at..], format, bounds, &mut fields)
+                .unwrap()
+                .bytes;
         }
         starts
     }
 
-    fn check(text: &str, block: usize) {
-        let starts = starts(text.as_bytes());
+    fn check(text: &str, block: usize, format: Format) {
+        let starts = starts(text.as_bytes(), format);
         for target in 1..text.len() as u64 + 2 {
             let source = BufReader::with_capacity(block, text.as_bytes());
-            let found = boundaries(source, CSV, START, &[target]).unwrap();
+            let found = boundaries(source, format, START, &[target]).unwrap();
             let expected = starts.iter().find(|start| **start >= target);
             assert_eq!(
                 found.first().map(|b| b.offset),
@@ -208,15 +229,18 @@ mod tests {
     #[test]
     fn newlines_in_quotes_are_no_record_ends() {
         for block in [1, 2, 3, 7, 64, 1000] {
-            check("a,b\nc,d\n", block);
-            check("a,\"\n\n\n\"\nc,d\n", block);
+            check("a,b\nc,d\n", block, CSV);
+            check("a,\"\n\n\n\"\nc,d\n", block, CSV);
+            check("a,\"\\\"\n\\\\\"\nc,\\\"d\n", block, ESCAPED);
             check(
                 "\"\"\"\n\",\"\"\n\"\"\"\"\n\n\"a\"\"\n\"\"\"\nx\"\ny\"\"\nz",
                 block,
+                CSV,
             );
             check(
                 &format!("{}\"\n\",\"\n\"\n", "x,\"\"\r\n".repeat(30)),
                 block,
+                CSV,
             );
         }
     }
@@ -254,7 +278,8 @@ mod tests {
                 .iter()
                 .map(|row| row.iter().map(field).collect::<Vec<_>>().join(",") + "\n")
                 .collect();
-            check(&text, block);
+            check(&text, block, CSV);
+            check(&text.replace('x', "\\"), block, CSV);
         }
     }
 }

@@ -2,17 +2,46 @@
 //!
 //! Knows values and types. Where a value came from is known to `rows`.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use arrow_array::{
-    ArrayRef, BooleanArray, Date32Array, Float64Array, Int64Array, StringArray,
-    TimestampMicrosecondArray,
+    ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array,
+    StringArray, TimestampMicrosecondArray,
 };
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
+use serde::Deserialize;
 
-use crate::parse::{Manner, boolean, date, float64, int64, timestamp};
+use crate::parse::{Manner, boolean, date, decimal, float64, int32, int64, timestamp};
 use crate::scan::{Field, Format};
 use crate::types::{Column, Type};
+
+/// How bytes above 127 are meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+pub enum Encoding {
+    #[serde(rename = "utf-8")]
+    Utf8,
+    /// ISO 8859-1: every byte is the character of its number.
+    #[serde(rename = "latin-1")]
+    Latin1,
+}
+
+impl Encoding {
+    pub fn decode(self, bytes: &[u8]) -> Cow<'_, str> {
+        match self {
+            Self::Utf8 => String::from_utf8_lossy(bytes),
+            Self::Latin1 => bytes.iter().copied().map(char::from).collect(),
+        }
+    }
+
+    /// None where the encoding lacks a character.
+    fn encode(self, text: &str) -> Option<Vec<u8>> {
+        match self {
+            Self::Utf8 => Some(text.as_bytes().to_vec()),
+            Self::Latin1 => text.chars().map(|c| u8::try_from(c).ok()).collect(),
+        }
+    }
+}
 
 /// The texts that stand for null.
 #[derive(Clone, Debug)]
@@ -22,13 +51,13 @@ pub struct Nulls {
 }
 
 impl Nulls {
-    pub fn new(texts: &[String]) -> Self {
+    pub fn new(texts: &[String], encoding: Encoding) -> Self {
         let (empty, others): (Vec<_>, Vec<_>) = texts.iter().partition(|text| text.is_empty());
         Self {
             empty: !empty.is_empty(),
             others: others
                 .into_iter()
-                .map(|text| text.clone().into_bytes())
+                .filter_map(|text| encoding.encode(text))
                 .collect(),
         }
     }
@@ -48,6 +77,8 @@ pub struct Chunk<'a> {
     pub text: &'a [u8],
     pub format: Format,
     pub nulls: &'a Nulls,
+    /// Bytes above 127 are characters of Latin-1, and there are some.
+    pub is_latin1: bool,
     pub fields: &'a [Field],
     /// Fields of a record.
     pub width: usize,
@@ -75,8 +106,14 @@ pub struct Builder {
 }
 
 enum Values {
+    Int32(Vec<i32>),
     Int64(Vec<i64>),
     Float64(Vec<f64>),
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: u8,
+    },
     Bool(BooleanBufferBuilder),
     Date(Vec<i32>),
     Timestamp { micros: Vec<i64>, has_zone: bool },
@@ -86,8 +123,14 @@ enum Values {
 impl Builder {
     pub fn new(column: &Column) -> Self {
         let values = match column.kind {
+            Type::Int32 => Values::Int32(Vec::new()),
             Type::Int64 => Values::Int64(Vec::new()),
             Type::Float64 => Values::Float64(Vec::new()),
+            Type::Decimal(precision, scale) => Values::Decimal {
+                values: Vec::new(),
+                precision,
+                scale,
+            },
             Type::Bool => Values::Bool(BooleanBufferBuilder::new(0)),
             Type::Date => Values::Date(Vec::new()),
             Type::Timestamp => Values::Timestamp {
@@ -129,6 +172,22 @@ impl Builder {
         match values {
             Values::Int64(values) => {
                 let parse = |text: &[u8]| int64(text, manner);
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    values.push(value)
+                })
+            }
+            Values::Int32(values) => {
+                let parse = |text: &[u8]| int32(text, manner);
+                typed(chunk, index, nulls, scratch, parse, |value| {
+                    values.push(value)
+                })
+            }
+            Values::Decimal {
+                values,
+                precision,
+                scale,
+            } => {
+                let parse = |text: &[u8]| decimal(text, *precision, *scale);
                 typed(chunk, index, nulls, scratch, parse, |value| {
                     values.push(value)
                 })
@@ -177,8 +236,19 @@ impl Builder {
             Values::Int64(values) => {
                 Arc::new(Int64Array::new(std::mem::take(values).into(), nulls))
             }
+            Values::Int32(values) => {
+                Arc::new(Int32Array::new(std::mem::take(values).into(), nulls))
+            }
             Values::Float64(values) => {
                 Arc::new(Float64Array::new(std::mem::take(values).into(), nulls))
+            }
+            Values::Decimal {
+                values,
+                precision,
+                scale,
+            } => {
+                let array = Decimal128Array::new(std::mem::take(values).into(), nulls);
+                Arc::new(array.with_precision_and_scale(*precision, *scale as i8)?)
             }
             Values::Bool(values) => Arc::new(BooleanArray::new(values.finish(), nulls)),
             Values::Date(values) => {
@@ -205,6 +275,8 @@ impl Builder {
 impl Values {
     fn len(&self) -> usize {
         match self {
+            Self::Int32(values) => values.len(),
+            Self::Decimal { values, .. } => values.len(),
             Self::Int64(values) => values.len(),
             Self::Float64(values) => values.len(),
             Self::Bool(values) => values.len(),
@@ -228,6 +300,8 @@ impl Values {
     /// still there then.
     fn reserve(&mut self, (count, text): (usize, usize)) {
         match self {
+            Self::Int32(values) => values.reserve(count),
+            Self::Decimal { values, .. } => values.reserve(count),
             Self::Int64(values) => values.reserve(count),
             Self::Float64(values) => values.reserve(count),
             Self::Bool(values) => values.reserve(count),
@@ -279,9 +353,21 @@ fn strings(
             nulls.append_null();
         } else {
             nulls.append_non_null();
-            bytes.extend_from_slice(text);
+            if chunk.is_latin1 {
+                push_latin1(text, bytes);
+            } else {
+                bytes.extend_from_slice(text);
+            }
         }
         // A batch is cut long before two gigabytes.
         ends.push(bytes.len() as i32);
+    }
+}
+
+fn push_latin1(text: &[u8], into: &mut Vec<u8>) {
+    for byte in text {
+        let mut buffer = [0; 2];
+        let character = char::from(*byte).encode_utf8(&mut buffer);
+        into.extend_from_slice(character.as_bytes());
     }
 }

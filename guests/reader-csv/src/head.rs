@@ -1,15 +1,17 @@
-//! The start of a file: what is skipped, the header, and a sample for the types.
+//! The start of each file: what is skipped, the header, and a sample for the types.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::io::BufRead;
 
 use dativo_connector::{Error, Result};
 
+use crate::columns::Encoding;
 use crate::config::{Config, Declared};
 use crate::infer::Evidence;
 use crate::rows::{Source, shown};
 use crate::scan::{Bounds, Field, Found, scan};
-use crate::types::{Column, Type};
+use crate::split::State;
+use crate::types::{Column, Origin, Type};
 use crate::window::Window;
 
 /// Text that a sample reads at most, in bytes, but for one longer record.
@@ -17,70 +19,206 @@ const SAMPLE_BYTES: usize = 4 << 20;
 
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
-/// What the start of a file says about the rest.
+/// Where the records of a file begin, and in which order its columns are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Head {
-    pub columns: Vec<Column>,
     /// Where the first data record may begin, in bytes of text.
     pub offset: u64,
     /// Its physical line, from 1.
     pub line: u64,
+    /// For each column of the table its place in a record, where that is another one.
+    pub order: Option<Vec<usize>>,
 }
 
-/// Reads the head of the file that begins with `text`.
-pub fn read(text: impl BufRead, config: &Config, source: &Source) -> Result<Head> {
-    let mut reader = Reader {
-        window: Window::new(text, None, 1),
-        source,
-        fields: Vec::new(),
-    };
-    reader.mark()?;
-    for skipped in 0..config.skip_rows {
-        if !reader.skip_line()? {
-            return Err(Error::invalid_data(format!(
-                "{} ends after line {skipped}; `skip_rows` is {}",
-                source.file, config.skip_rows
-            ))
-            .hint("lower `skip_rows`"));
+/// The columns of a table, as the starts of its files show them.
+pub struct Table<'a> {
+    config: &'a Config,
+    /// None until a file has a record or a header.
+    known: Option<Known>,
+    /// The first file that is empty.
+    empty: Option<Error>,
+    /// Records and bytes that the sample may still read.
+    left: (usize, usize),
+}
+
+struct Known {
+    /// Names the file that they are from.
+    file: String,
+    columns: Vec<Named>,
+    evidence: Vec<Evidence>,
+}
+
+impl<'a> Table<'a> {
+    pub fn new(config: &'a Config) -> Self {
+        Self {
+            config,
+            known: None,
+            empty: None,
+            left: (config.sample_rows, SAMPLE_BYTES),
         }
     }
-    let header = if config.header {
-        reader.header()?
-    } else {
-        None
-    };
-    let (offset, line) = (reader.window.consumed(), reader.window.line());
-    let width = match &header {
-        Some(names) => Some(names.len()),
-        None => reader.peek()?.map(|first| first.len()),
-    };
-    let columns = match (width, header) {
-        (None, _) => {
-            if config.declared.is_empty() {
-                let what = if config.header {
-                    "no header"
-                } else {
-                    "no record"
-                };
-                return Err(Error::invalid_data(format!(
-                    "{} has {what}: it is empty{}",
-                    source.file,
-                    if config.skip_rows > 0 { " after `skip_rows`" } else { "" },
-                ))
-                .hint("declare the columns of a file that may be empty: `schema: [{name: id, type: int64}]`"));
+
+    /// Reads the head of the file that begins with `text`.
+    pub fn add(&mut self, text: impl BufRead, source: &Source) -> Result<Head> {
+        let mut reader = Reader {
+            window: Window::new(text, None, 1),
+            source,
+            fields: Vec::new(),
+        };
+        reader.mark()?;
+        reader.skip_lines(self.config.skip_rows)?;
+        let header = if self.config.header {
+            reader.header()?
+        } else {
+            None
+        };
+        let (offset, line) = (reader.window.consumed(), reader.window.line());
+        let width = match &header {
+            Some(names) => Some(names.len()),
+            None if self.config.header => None,
+            None => reader.peek()?.map(<[Field]>::len),
+        };
+        let order = match width {
+            Some(width) => {
+                let order = self.enter(header, width, source)?;
+                self.sample(&mut reader, order.as_deref())?;
+                order
             }
-            config.declared.iter().map(Declared::column).collect()
+            None => {
+                self.empty
+                    .get_or_insert_with(|| empty(self.config, source));
+                None
+            }
+        };
+        Ok(Head {
+            offset,
+            line,
+            order,
+        })
+    }
+
+    /// The columns, with the job's types, those of earlier runs, or what the sample suggests.
+    pub fn columns(self, state: &State) -> Result<Vec<Column>> {
+        let Some(known) = self.known else {
+            return match self.empty {
+                Some(error) if self.config.declared.is_empty() => Err(error),
+                _ => Ok(self.config.declared.iter().map(Declared::column).collect()),
+            };
+        };
+        let columns = known.columns.into_iter().zip(known.evidence);
+        let columns = columns.map(|(Named { name, declared }, evidence)| {
+            let (kind, origin) = match (declared, state.type_of(&name)) {
+                (Some(kind), _) => (kind, Origin::Declared),
+                (None, Some(kind)) => (kind, Origin::Remembered),
+                (None, None) => (evidence.resolve(), Origin::Sampled),
+            };
+            Column { name, kind, origin }
+        });
+        Ok(columns.collect())
+    }
+
+    /// Takes in the columns of one more file. For each column of the table its place in this file, where that is
+    /// another one.
+    fn enter(
+        &mut self,
+        header: Option<Vec<String>>,
+        width: usize,
+        source: &Source,
+    ) -> Result<Option<Vec<usize>>> {
+        let Some(known) = &self.known else {
+            let columns = name_columns(header, width, self.config, source)?;
+            self.known = Some(Known {
+                file: source.file.clone(),
+                evidence: vec![Evidence::default(); columns.len()],
+                columns,
+            });
+            return Ok(None);
+        };
+        let hint = "all files of a job have the same columns; read others with another job";
+        let Some(header) = header else {
+            let expected = known.columns.len();
+            if width == expected {
+                return Ok(None);
+            }
+            return Err(Error::invalid_data(format!(
+                "{} has {width} columns, and {} has {expected}",
+                source.file, known.file
+            ))
+            .hint(hint));
+        };
+        let names = numbered_where_empty(header);
+        let places = places(&names, self.config, source)?;
+        let order: Option<Vec<usize>> = known
+            .columns
+            .iter()
+            .map(|column| places.get(column.name.as_str()).copied())
+            .collect();
+        let differ = |this: &str, verb: &str, other: &str, name: &str| {
+            let name = shown(name.as_bytes());
+            Error::invalid_data(format!("{this} {verb} column {name}, and {other} has it")).hint(hint)
+        };
+        let Some(order) = order else {
+            let mut known_names = known.columns.iter().map(|column| column.name.as_str());
+            let missing = known_names.find(|name| !places.contains_key(name));
+            return Err(differ(&source.file, "lacks", &known.file, missing.unwrap_or_default()));
+        };
+        if names.len() > order.len() {
+            let known_names: HashSet<&str> =
+                known.columns.iter().map(|column| column.name.as_str()).collect();
+            let more = names.iter().find(|name| !known_names.contains(name.as_str()));
+            let more = more.map_or("", String::as_str);
+            return Err(differ(&known.file, "lacks", &source.file, more));
         }
-        (Some(width), header) => {
-            let names = name_columns(header, width, config, source)?;
-            reader.infer(names, config)?
+        let is_same = order.iter().enumerate().all(|(column, place)| column == *place);
+        Ok((!is_same).then_some(order))
+    }
+
+    /// Adds what the first records of a file show.
+    fn sample<R: BufRead>(
+        &mut self,
+        reader: &mut Reader<'_, R>,
+        order: Option<&[usize]>,
+    ) -> Result<()> {
+        let (records, bytes) = self.left;
+        let Some(known) = &mut self.known else {
+            return Ok(());
+        };
+        let is_needed = known.columns.iter().any(|named| named.declared.is_none());
+        if !is_needed || records == 0 || bytes == 0 {
+            return Ok(());
         }
+        let width = known.columns.len();
+        let (found, length) = reader.scan(records, bytes, Some(width))?;
+        self.left = (records - found, bytes.saturating_sub(length));
+        let text = reader.window.text();
+        let mut scratch = Vec::new();
+        for record in reader.fields.chunks_exact(width) {
+            for (column, evidence) in known.evidence.iter_mut().enumerate() {
+                let place = order.map_or(column, |order| order[column]);
+                let value = record[place].value(text, reader.source.format, &mut scratch);
+                if !reader.source.nulls.contain(value) {
+                    evidence.add(value);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn empty(config: &Config, source: &Source) -> Error {
+    let what = if config.header {
+        "no header"
+    } else {
+        "no record"
     };
-    Ok(Head {
-        columns,
-        offset,
-        line,
-    })
+    let after = if config.skip_rows > 0 {
+        " after `skip_rows`"
+    } else {
+        ""
+    };
+    Error::invalid_data(format!("{} has {what}: it is empty{after}", source.file)).hint(
+        "declare the columns of a file that may be empty: `schema: [{name: id, type: int64}]`",
+    )
 }
 
 struct Reader<'a, R> {
@@ -100,17 +238,20 @@ impl<R: BufRead> Reader<'_, R> {
             ),
             [0x1f, 0x8b, ..] => ("gzip data", "set `compression: gzip`"),
             [b'P', b'K', 3, 4, ..] => ("a zip archive, as spreadsheets are", "export it as CSV"),
-            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd data", "decompress it: `zstd -d FILE`"),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => ("zstd data", "set `compression: zstd`"),
+            [b'B', b'Z', b'h', b'1'..=b'9', 0x31, 0x41, 0x59, 0x26, ..] => {
+                ("bzip2 data", "set `compression: bzip2`")
+            }
             [b'P', b'A', b'R', b'1', ..] => ("a Parquet file", "name a CSV file in `file_path`"),
             text => {
-                if text.starts_with(BOM) {
+                if self.source.encoding == Encoding::Utf8 && text.starts_with(BOM) {
                     self.window.consume(BOM.len());
                 }
                 return Ok(());
             }
         };
         Err(
-            Error::invalid_data(format!("{} is {what}, not UTF-8 text", self.source.file))
+            Error::invalid_data(format!("{} is {what}, not text", self.source.file))
                 .hint(hint),
         )
     }
@@ -153,6 +294,19 @@ impl<R: BufRead> Reader<'_, R> {
                 return Ok((found.records, found.bytes));
             }
         }
+    }
+
+    fn skip_lines(&mut self, count: usize) -> Result<()> {
+        for skipped in 0..count {
+            if !self.skip_line()? {
+                return Err(Error::invalid_data(format!(
+                    "{} ends after line {skipped}; `skip_rows` is {count}",
+                    self.source.file
+                ))
+                .hint("lower `skip_rows`"));
+            }
+        }
+        Ok(())
     }
 
     /// Passes over a line, whatever its quotes. False at the end.
@@ -199,40 +353,12 @@ impl<R: BufRead> Reader<'_, R> {
         let mut scratch = Vec::new();
         let names = self.fields.iter().map(|field| {
             let name = field.value(text, self.source.format, &mut scratch);
-            String::from_utf8_lossy(name).into_owned()
+            self.source.encoding.decode(name).into_owned()
         });
         let names = names.collect();
         let (_, bytes) = self.scan(1, usize::MAX, None)?;
         self.window.consume(bytes);
         Ok(Some(names))
-    }
-
-    /// Columns of these names, with the job's types or those that a sample suggests.
-    fn infer(&mut self, names: Vec<Named>, config: &Config) -> Result<Vec<Column>> {
-        let width = names.len();
-        let mut evidence = vec![Evidence::default(); width];
-        if names.iter().any(|named| named.declared.is_none()) {
-            self.scan(config.sample_rows, SAMPLE_BYTES, Some(width))?;
-            let text = self.window.text();
-            let mut scratch = Vec::new();
-            for record in self.fields.chunks_exact(width) {
-                for (field, evidence) in record.iter().zip(&mut evidence) {
-                    let value = field.value(text, self.source.format, &mut scratch);
-                    if !self.source.nulls.contain(value) {
-                        evidence.add(value);
-                    }
-                }
-            }
-        }
-        let columns = names
-            .into_iter()
-            .zip(evidence)
-            .map(|(named, evidence)| Column {
-                name: named.name,
-                kind: named.declared.unwrap_or_else(|| evidence.resolve()),
-                declared: named.declared.is_some(),
-            });
-        Ok(columns.collect())
     }
 }
 
@@ -250,17 +376,7 @@ fn name_columns(
 ) -> Result<Vec<Named>> {
     let declared = &config.declared;
     let names = match header {
-        Some(names) => names
-            .into_iter()
-            .enumerate()
-            .map(|(index, name)| {
-                if name.is_empty() {
-                    numbered(index)
-                } else {
-                    name
-                }
-            })
-            .collect(),
+        Some(names) => numbered_where_empty(names),
         None => {
             let numbers: Vec<String> = (0..width).map(numbered).collect();
             let by_name = declared.iter().all(|column| numbers.contains(&column.name));
@@ -278,26 +394,11 @@ fn name_columns(
             }
         }
     };
-    let mut positions: HashMap<&str, usize> = HashMap::new();
-    for (index, name) in names.iter().enumerate() {
-        if let Some(before) = positions.insert(name, index) {
-            return Err(Error::invalid_data(format!(
-                "{}: columns {} and {} are both named {}",
-                source.file,
-                before + 1,
-                index + 1,
-                shown(name.as_bytes())
-            ))
-            .hint(format!(
-                "rename one, or set `header: false` and `skip_rows: {}`, and name all columns in `schema`",
-                config.skip_rows + 1
-            )));
-        }
-    }
+    let places = places(&names, config, source)?;
     let mut types: HashMap<&str, Type> = HashMap::new();
     for column in declared {
         let name = column.name.as_str();
-        if !positions.contains_key(name) {
+        if !places.contains_key(name) {
             let known: Vec<String> = names
                 .iter()
                 .take(20)
@@ -324,6 +425,41 @@ fn name_columns(
         .zip(declared)
         .map(|(name, declared)| Named { name, declared });
     Ok(named.collect())
+}
+
+/// The place of every name in a record.
+fn places<'a>(
+    names: &'a [String],
+    config: &Config,
+    source: &Source,
+) -> Result<HashMap<&'a str, usize>> {
+    let mut places: HashMap<&str, usize> = HashMap::new();
+    for (index, name) in names.iter().enumerate() {
+        if let Some(before) = places.insert(name, index) {
+            return Err(Error::invalid_data(format!(
+                "{}: columns {} and {} are both named {}",
+                source.file,
+                before + 1,
+                index + 1,
+                shown(name.as_bytes())
+            ))
+            .hint(format!(
+                "rename one, or set `header: false` and `skip_rows: {}`, and name all columns in `schema`",
+                config.skip_rows + 1
+            )));
+        }
+    }
+    Ok(places)
+}
+
+fn numbered_where_empty(names: Vec<String>) -> Vec<String> {
+    let named = names.into_iter().enumerate();
+    named
+        .map(|(index, name)| match name.as_str() {
+            "" => numbered(index),
+            _ => name,
+        })
+        .collect()
 }
 
 fn numbered(index: usize) -> String {

@@ -43,6 +43,84 @@ pub fn int64(text: &[u8], manner: Manner) -> Option<i64> {
     }
 }
 
+/// As [`int64`], within 32 bits.
+#[inline]
+pub fn int32(text: &[u8], manner: Manner) -> Option<i32> {
+    int64(text, manner)?.try_into().ok()
+}
+
+/// A decimal number as an integer of its last digits: `1.5` with 2 digits after the point is 150.
+/// Never rounded: digits that do not fit are none, save zeros at the end.
+#[inline]
+pub fn decimal(text: &[u8], precision: u8, scale: u8) -> Option<i128> {
+    let (negative, digits) = sign(text, Manner::Declared)?;
+    let (mut magnitude, mut count, mut fraction) = (0u64, 0u32, None);
+    for byte in digits {
+        let digit = byte.wrapping_sub(b'0');
+        if digit <= 9 {
+            // Past 18 digits this is garbage and not used.
+            magnitude = magnitude.wrapping_mul(10).wrapping_add(u64::from(digit));
+            count += 1;
+        } else if *byte == b'.' && fraction.is_none() {
+            fraction = Some(count);
+        } else {
+            return None;
+        }
+    }
+    let after_point = fraction.map_or(0, |before| count - before);
+    let missing = u32::from(scale).checked_sub(after_point);
+    match missing {
+        Some(missing) if (1..=18).contains(&(count + missing)) && count > 0 => {
+            let value = magnitude * POWERS_OF_TEN[missing as usize];
+            let fits = precision >= 18 || value < POWERS_OF_TEN[usize::from(precision)];
+            let value = i128::from(value);
+            fits.then_some(if negative { -value } else { value })
+        }
+        _ => long_decimal(digits, negative, precision, scale),
+    }
+}
+
+const POWERS_OF_TEN: [u64; 19] = {
+    let mut powers = [1; 19];
+    let mut exponent = 1;
+    while exponent < 19 {
+        powers[exponent] = powers[exponent - 1] * 10;
+        exponent += 1;
+    }
+    powers
+};
+
+/// More than 18 digits, or more after the point than the type has. `digits` are digits and one point.
+#[cold]
+fn long_decimal(digits: &[u8], negative: bool, precision: u8, scale: u8) -> Option<i128> {
+    let point = digits.iter().position(|byte| *byte == b'.');
+    let (whole, fraction) = match point {
+        Some(point) => (&digits[..point], &digits[point + 1..]),
+        None => (digits, &[][..]),
+    };
+    if whole.is_empty() && fraction.is_empty() {
+        return None;
+    }
+    let (kept, lost) = fraction.split_at(fraction.len().min(usize::from(scale)));
+    if lost.iter().any(|byte| *byte != b'0') {
+        return None;
+    }
+    let zeros = usize::from(scale) - kept.len();
+    let padded = whole
+        .iter()
+        .chain(kept)
+        .copied()
+        .chain(std::iter::repeat_n(b'0', zeros));
+    let mut value = 0i128;
+    for byte in padded {
+        value = value
+            .checked_mul(10)?
+            .checked_add(i128::from(byte - b'0'))?;
+    }
+    let fits = value < 10i128.pow(u32::from(precision));
+    fits.then_some(if negative { -value } else { value })
+}
+
 #[inline]
 fn sign(text: &[u8], manner: Manner) -> Option<(bool, &[u8])> {
     match text.split_first()? {
@@ -334,6 +412,44 @@ mod tests {
         }
         assert!(float64(b"NaN", Inferred).unwrap().is_nan());
         assert_eq!(float64(b"-Infinity", Inferred), Some(f64::NEG_INFINITY));
+    }
+
+    #[test]
+    fn decimals() {
+        let check = |text: &str, precision, scale, expected| {
+            assert_eq!(
+                decimal(text.as_bytes(), precision, scale),
+                expected,
+                "{text:?} as decimal({precision},{scale})"
+            );
+        };
+        for text in [
+            "", "-", ".", "+.", "1e3", "1.2.3", "1,5", " 1", "1 ", "NaN", "--1", "0x1",
+        ] {
+            check(text, 38, 2, None);
+        }
+        // Never rounded, never cut.
+        check("1.505", 15, 2, None);
+        check("0.001", 15, 2, None);
+        check("1000", 3, 0, None);
+        check("10", 3, 2, None);
+        check("-10.00", 3, 2, None);
+        check("999999999999999999", 18, 0, Some(999_999_999_999_999_999));
+        check("1000000000000000000", 18, 0, None);
+        check(&"9".repeat(39), 38, 0, None);
+        check("1.50", 15, 2, Some(150));
+        check("-1.5", 15, 2, Some(-150));
+        check("+007", 15, 2, Some(700));
+        check("1.500", 15, 2, Some(150));
+        check(".5", 15, 2, Some(50));
+        check("5.", 15, 2, Some(500));
+        check("-0", 15, 2, Some(0));
+        check("0.00", 2, 2, Some(0));
+        check(".99", 2, 2, Some(99));
+        check(&"9".repeat(38), 38, 0, Some(10i128.pow(38) - 1));
+        check("12345678901234567890.12", 38, 2, Some(1_234_567_890_123_456_789_012));
+        check("00000000000000000000000000000000000000001.5", 5, 1, Some(15));
+        check("3", 38, 37, Some(3 * 10i128.pow(37)));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use dativo_connector::{Error, Result};
 
-use crate::columns::{Builder, Chunk, Misfit, Nulls};
+use crate::columns::{Builder, Chunk, Encoding, Misfit, Nulls};
 use crate::scan::{Bounds, Broken, Field, Format, Found, Why, scan};
-use crate::types::{Column, arrow_schema};
+use crate::types::{Column, Origin, arrow_schema};
 use crate::window::{MAX_RECORD_BYTES, Window};
 
 /// Arrow data in a batch, in bytes, save for a longer record. Larger ones are no faster, and each split holds
@@ -23,16 +23,25 @@ const CHUNK_BYTES: usize = 256 << 10;
 /// Longest value that an error shows, in characters.
 const SHOWN_CHARACTERS: usize = 60;
 
-/// Reads the records of a text.
-pub struct Rows<R> {
-    pub window: Window<R>,
-    source: Source,
+/// Collects the records of texts into batches.
+pub struct Rows {
     columns: Vec<Column>,
     schema: SchemaRef,
     builders: Vec<Builder>,
     fields: Vec<Field>,
     /// Bytes of Arrow data of a record, beside its text.
     record_width: usize,
+    /// Of the batch that is being filled.
+    rows: usize,
+    bytes: usize,
+}
+
+/// One text being read.
+pub struct Text<R> {
+    pub window: Window<R>,
+    pub source: Source,
+    /// For each column its place in a record, where that is another one.
+    pub order: Option<Vec<usize>>,
 }
 
 /// What is read, and by which rules.
@@ -42,58 +51,58 @@ pub struct Source {
     pub file: String,
     pub format: Format,
     pub nulls: Nulls,
+    pub encoding: Encoding,
 }
 
-impl<R: BufRead> Rows<R> {
-    pub fn new(window: Window<R>, source: Source, columns: Vec<Column>) -> Self {
+impl Rows {
+    pub fn new(columns: Vec<Column>) -> Self {
         Self {
             schema: arrow_schema(&columns),
             builders: columns.iter().map(Builder::new).collect(),
             record_width: columns.iter().map(|column| column.kind.width()).sum(),
             fields: Vec::new(),
-            window,
-            source,
             columns,
+            rows: 0,
+            bytes: 0,
         }
     }
 
-    /// The next batch, of at most `max_rows` rows; none at the end.
-    pub fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>> {
-        let (mut rows, mut bytes) = (0, 0);
-        while rows < max_rows && bytes < BATCH_BYTES {
-            let room = (BATCH_BYTES - bytes).div_ceil(self.record_width + 1);
+    /// Adds records of `text` to the batch, which has at most `max_rows`. False where the text ended before the
+    /// batch was full.
+    pub fn fill<R: BufRead>(&mut self, text: &mut Text<R>, max_rows: usize) -> Result<bool> {
+        while self.rows < max_rows && self.bytes < BATCH_BYTES {
+            let room = (BATCH_BYTES - self.bytes).div_ceil(self.record_width + 1);
             let bounds = Bounds {
-                records: room.min(max_rows - rows),
-                bytes: CHUNK_BYTES.min(BATCH_BYTES - bytes),
+                records: room.min(max_rows - self.rows),
+                bytes: CHUNK_BYTES.min(BATCH_BYTES - self.bytes),
                 width: Some(self.columns.len()),
-                at_end: self.window.is_at_end(),
+                at_end: text.window.is_at_end(),
             };
-            let scanned = scan(
-                self.window.text(),
-                self.source.format,
-                bounds,
-                &mut self.fields,
-            );
-            let found = scanned.map_err(|broken| {
-                self.source
-                    .broken(&self.window, &broken, self.columns.len())
-            })?;
+            let Text { window, source, .. } = text;
+            let found = scan(window.text(), source.format, bounds, &mut self.fields)
+                .map_err(|broken| source.broken(window, &broken, self.columns.len()))?;
             if found.bytes == 0 {
-                if self.window.is_at_end() {
-                    break;
+                if window.is_at_end() {
+                    return Ok(false);
                 }
-                self.source.grow(&mut self.window, &found)?;
+                source.grow(window, &found)?;
                 continue;
             }
-            self.source.check_utf8(&self.window, &found)?;
-            self.append()?;
-            self.window.consume(found.bytes);
-            rows += found.records;
-            bytes += found.bytes + found.records * self.record_width;
+            source.check_utf8(window, &found)?;
+            self.append(text, found.is_ascii)?;
+            text.window.consume(found.bytes);
+            self.rows += found.records;
+            self.bytes += found.bytes + found.records * self.record_width;
         }
-        if rows == 0 {
+        Ok(true)
+    }
+
+    /// The batch that was filled; none where nothing was.
+    pub fn finish(&mut self) -> Result<Option<RecordBatch>> {
+        if self.rows == 0 {
             return Ok(None);
         }
+        (self.rows, self.bytes) = (0, 0);
         let arrays = self
             .builders
             .iter_mut()
@@ -106,57 +115,60 @@ impl<R: BufRead> Rows<R> {
     }
 
     /// Parses the records in `fields`.
-    fn append(&mut self) -> Result<()> {
+    fn append<R: BufRead>(&mut self, text: &Text<R>, is_ascii: bool) -> Result<()> {
         let chunk = Chunk {
-            text: self.window.text(),
-            format: self.source.format,
-            nulls: &self.source.nulls,
+            text: text.window.text(),
+            format: text.source.format,
+            nulls: &text.source.nulls,
+            is_latin1: text.source.encoding == Encoding::Latin1 && !is_ascii,
             fields: &self.fields,
             width: self.columns.len(),
         };
         // In order of columns for speed: with several misfits in a chunk, the first column's is shown.
         for (index, builder) in self.builders.iter_mut().enumerate() {
-            if let Err(Misfit(record)) = builder.append(&chunk, index) {
-                return Err(self.misfit(record, index));
+            let place = text.place(index);
+            if let Err(Misfit(record)) = builder.append(&chunk, place) {
+                let field = self.fields[record * self.columns.len() + place];
+                return Err(text.misfit(field, place, &self.columns[index]));
             }
         }
         Ok(())
     }
+}
+
+impl<R: BufRead> Text<R> {
+    /// Where in a record column `index` is.
+    fn place(&self, index: usize) -> usize {
+        self.order.as_ref().map_or(index, |order| order[index])
+    }
 
     /// A value that is not of its column's type.
     #[cold]
-    fn misfit(&self, record: usize, index: usize) -> Error {
-        let text = self.window.text();
-        let field = self.fields[record * self.columns.len() + index];
-        let Column {
-            name,
-            kind,
-            declared,
-        } = &self.columns[index];
-        let value = field
-            .value(text, self.source.format, &mut Vec::new())
-            .to_vec();
-        let line = self.window.line_of(field.start());
+    fn misfit(&self, field: Field, place: usize, column: &Column) -> Error {
+        let Column { name, kind, origin } = column;
+        let Self { source, window, .. } = self;
+        let mut scratch = Vec::new();
+        let value = field.value(window.text(), source.format, &mut scratch);
+        let line = window.line_of(field.start());
         let declare = format!(
             "schema: [{{name: {}, type: string}}]",
             quoted_if_needed(name)
         );
         let error = Error::invalid_data(format!(
             "{}: {} is not {}",
-            self.source.place(line, index, Some(name)),
-            shown(&value),
+            source.place(line, place, Some(name)),
+            shown(source.encoding.decode(value).as_bytes()),
             kind.with_article(),
         ));
-        if *declared {
-            error.hint(format!(
-                "correct the file, or declare another type: `{declare}`"
-            ))
-        } else {
-            error.hint(format!(
-                "the sample suggested {}; declare the type, `{declare}`, or raise `sample_rows`",
-                kind.name()
-            ))
-        }
+        error.hint(match origin {
+            Origin::Declared => format!("correct the file, or declare another type: `{declare}`"),
+            Origin::Sampled => format!(
+                "the sample suggested {kind}; declare the type, `{declare}`, or raise `sample_rows`"
+            ),
+            Origin::Remembered => format!(
+                "earlier runs read this column as {kind}; declare the type, `{declare}`, or correct the file"
+            ),
+        })
     }
 }
 
@@ -184,7 +196,7 @@ impl Source {
 
     /// Refuses scanned records that are not UTF-8.
     pub fn check_utf8<R: BufRead>(&self, window: &Window<R>, found: &Found) -> Result<()> {
-        if found.is_ascii {
+        if found.is_ascii || self.encoding != Encoding::Utf8 {
             return Ok(());
         }
         let text = &window.text()[..found.bytes];
@@ -200,7 +212,7 @@ impl Source {
             at - line_start + 1,
             text[at]
         ))
-        .hint("convert the file: `iconv -f latin1 -t utf-8 IN > OUT`"))
+        .hint("set `encoding: latin-1` if that is what it is, or convert the file: `iconv -f CODE -t utf-8 IN > OUT`"))
     }
 
     /// The error of a text that breaks the rules; `width` is how many fields a record should have.

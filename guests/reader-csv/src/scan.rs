@@ -4,7 +4,8 @@
 //! start of a field; anywhere else in an unquoted field it is text. After a closing quote comes a
 //! delimiter or the end of the record. A carriage return without a line feed outside quotes is an
 //! error, since it would join lines without a word. An empty line is no record, but in a file of one
-//! column, where it is an empty value.
+//! column, where it is an empty value. Inside quotes a quote is doubled; where there is an escape
+//! character, that makes the byte after it plain as well, inside quotes only.
 //!
 //! [`crate::boundary`] finds record starts with the same rules and a faster eye; a test holds them equal.
 
@@ -15,6 +16,8 @@ use crate::simd::{BLOCK, Marks, marks};
 pub struct Format {
     pub delimiter: u8,
     pub quote: Option<u8>,
+    /// Another character than the quote, which is always doubled.
+    pub escape: Option<u8>,
 }
 
 /// The text of one field, without its quotes.
@@ -34,7 +37,7 @@ impl Field {
         self.start as usize
     }
 
-    /// The bytes between the quotes, with doubled quotes still doubled.
+    /// The bytes between the quotes, as they are written.
     pub fn raw(self, text: &[u8]) -> &[u8] {
         &text[self.start()..self.start() + (self.length & !(QUOTED | ESCAPED)) as usize]
     }
@@ -43,21 +46,31 @@ impl Field {
         self.length & QUOTED != 0
     }
 
-    /// The value: without doubled quotes. `scratch` is only there to be reused.
+    /// The value: without doubled quotes and escapes. `scratch` is only there to be reused.
+    #[inline(always)]
     pub fn value<'a>(self, text: &'a [u8], format: Format, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         let raw = self.raw(text);
-        match format.quote {
-            Some(quote) if self.length & ESCAPED != 0 => {
-                scratch.clear();
-                let mut rest = raw;
-                while let Some(at) = memchr::memchr(quote, rest) {
-                    scratch.extend_from_slice(&rest[..=at]);
-                    rest = rest.get(at + 2..).unwrap_or_default();
-                }
-                scratch.extend_from_slice(rest);
-                scratch
+        if self.length & ESCAPED == 0 {
+            return raw;
+        }
+        unescape(raw, format, scratch);
+        scratch
+    }
+}
+
+/// Leaves out the first of two quotes, and every escape character.
+#[cold]
+fn unescape(raw: &[u8], format: Format, into: &mut Vec<u8>) {
+    into.clear();
+    let mut rest = raw.iter();
+    while let Some(&byte) = rest.next() {
+        let is_first = Some(byte) == format.quote || Some(byte) == format.escape;
+        match rest.clone().next() {
+            Some(&plain) if is_first => {
+                into.push(plain);
+                rest.next();
             }
-            _ => raw,
+            _ => into.push(byte),
         }
     }
 }
@@ -220,7 +233,7 @@ impl Scan<'_> {
                 None => Ok(Step::Stop),
                 Some(_) => Err(self.broken(at, Why::LoneCarriageReturn)),
             },
-            _ if at == self.start => {
+            _ if at == self.start && Some(byte) == self.format.quote => {
                 self.state = State::Quoted { escaped: false };
                 Ok(Step::On)
             }
@@ -228,17 +241,20 @@ impl Scan<'_> {
         }
     }
 
-    /// A quote inside quotes: doubled, or the end of the field.
+    /// A quote inside quotes: doubled, or the end of the field. Or an escape character.
     #[inline(always)]
     fn quote_in_quotes(&mut self, at: usize) -> Result<Step, Broken> {
         let State::Quoted { escaped } = self.state else {
             return Ok(Step::On);
         };
+        let is_escape = Some(self.text[at]) == self.format.escape;
         match self.text.get(at + 1) {
-            Some(&next) if Some(next) == self.format.quote => {
+            Some(&next) if is_escape || Some(next) == self.format.quote => {
                 self.state = State::Quoted { escaped: true };
                 Ok(Step::Skip)
             }
+            // The quote never closes, and the end of the text says so.
+            None if is_escape && self.bounds.at_end => Ok(Step::On),
             Some(&next) if next == self.format.delimiter || next == b'\n' || next == b'\r' => {
                 self.state = State::Closed { close: at, escaped };
                 Ok(Step::On)
@@ -351,6 +367,7 @@ mod tests {
     const CSV: Format = Format {
         delimiter: b',',
         quote: Some(b'"'),
+        escape: None,
     };
 
     fn bounds(width: Option<usize>) -> Bounds {
@@ -436,6 +453,7 @@ mod tests {
         let format = Format {
             delimiter: b';',
             quote: None,
+            escape: None,
         };
         let mut fields = Vec::new();
         let text = b"\"a;b\"\n";

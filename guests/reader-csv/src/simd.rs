@@ -10,6 +10,7 @@ pub const BLOCK: usize = 64;
 pub struct Marks {
     /// Delimiters, line feeds and carriage returns.
     pub ends: u64,
+    /// And escape characters.
     pub quotes: u64,
     pub is_ascii: bool,
 }
@@ -73,10 +74,11 @@ mod imp {
                 v128_or(u8x16_eq(q, lf), u8x16_eq(q, cr)),
             )
         }));
-        let quotes = match format.quote {
-            Some(quote) => joined(quarters.map(|q| u8x16_eq(q, u8x16_splat(quote)))),
+        let mark = |mark: Option<u8>| match mark {
+            Some(byte) => joined(quarters.map(|q| u8x16_eq(q, u8x16_splat(byte)))),
             None => 0,
         };
+        let quotes = mark(format.quote) | mark(format.escape);
         let [a, b, c, d] = quarters;
         let high = i8x16_bitmask(v128_or(v128_or(a, b), v128_or(c, d)));
         Marks {
@@ -110,7 +112,8 @@ mod imp {
     pub fn marks(block: &[u8; BLOCK], format: Format) -> Marks {
         Marks {
             ends: set(block, |b| b == format.delimiter || b == b'\n' || b == b'\r'),
-            quotes: format.quote.map_or(0, |quote| marks_of(block, quote)),
+            quotes: format.quote.map_or(0, |quote| marks_of(block, quote))
+                | format.escape.map_or(0, |escape| marks_of(block, escape)),
             is_ascii: block.is_ascii(),
         }
     }
@@ -130,10 +133,17 @@ mod tests {
         let format = Format {
             delimiter: b'|',
             quote: Some(b'"'),
+            escape: Some(b'\\'),
         };
         for length in 1..=BLOCK {
             let mut text = vec![b'x'; length];
-            for (byte, is_end) in [(b'|', true), (b'\n', true), (b'\r', true), (b'"', false)] {
+            for (byte, is_end) in [
+                (b'|', true),
+                (b'\n', true),
+                (b'\r', true),
+                (b'"', false),
+                (b'\\', false),
+            ] {
                 text[length - 1] = byte;
                 let bit = 1 << (length - 1);
                 let expected = if is_end { (bit, 0) } else { (0, bit) };

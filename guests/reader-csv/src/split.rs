@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use dativo_connector::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
 
-use crate::types::Column;
+use crate::types::{Column, Origin, Type};
 
 /// A version of a file: what changes when its content does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -14,10 +14,17 @@ pub struct Version {
     pub modified_ms: u64,
 }
 
-/// A part of a file, with all that is needed to read it.
+/// What one instance reads: files, or parts of them, one after the other.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Split {
-    /// The URL of the file.
+    pub parts: Vec<Part>,
+    pub columns: Vec<Column>,
+}
+
+/// A part of a file, with all that is needed to read it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Part {
+    /// As the job or a listing names it.
     pub file: String,
     #[serde(flatten)]
     pub version: Version,
@@ -28,7 +35,9 @@ pub struct Split {
     pub end: Option<u64>,
     /// Physical line of its first byte, from 1.
     pub first_line: u64,
-    pub columns: Vec<Column>,
+    /// For each column its place in a record, where that is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub order: Option<Vec<usize>>,
 }
 
 impl Split {
@@ -41,26 +50,30 @@ impl Split {
         to_text(self)
     }
 
-    /// The file as it was read, for [`State::after`].
+    /// The files as they were read, for [`State::after`].
     pub fn end_text(&self) -> Result<String> {
-        to_text(&End {
-            file: self.file.clone(),
-            version: self.version.clone(),
+        let versions = self.parts.iter();
+        let types = self.columns.iter();
+        to_text(&State {
+            files: versions
+                .map(|part| (part.file.clone(), part.version.clone()))
+                .collect(),
+            types: types
+                .filter(|column| column.origin != Origin::Declared)
+                .map(|column| (column.name.clone(), column.kind))
+                .collect(),
         })
     }
 }
 
-#[derive(Serialize, Deserialize)]
-struct End {
-    file: String,
-    #[serde(flatten)]
-    version: Version,
-}
-
-/// The versions of the files that were read, by URL.
+/// What was read so far. A file that is gone stays known: it may come back as it was.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct State {
+    /// By name.
     files: BTreeMap<String, Version>,
+    /// Types that a sample suggested, by column: later runs keep to them, so that the target has one type.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    types: BTreeMap<String, Type>,
 }
 
 impl State {
@@ -81,13 +94,19 @@ impl State {
         self.files.get(file) == Some(version)
     }
 
+    /// What earlier runs took a column for.
+    pub fn type_of(&self, column: &str) -> Option<Type> {
+        self.types.get(column).copied()
+    }
+
     /// The state after a run whose pieces ended with `ends`.
     pub fn after(&self, ends: &[String]) -> Result<String> {
         let mut state = self.clone();
         for end in ends {
-            let End { file, version } = serde_json::from_str(end)
+            let end: Self = serde_json::from_str(end)
                 .map_err(|error| Error::internal(format!("the end of a split: {error}")))?;
-            state.files.insert(file, version);
+            state.files.extend(end.files);
+            state.types.extend(end.types);
         }
         to_text(&state)
     }
@@ -97,13 +116,25 @@ fn to_text(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::internal(error.to_string()))
 }
 
-/// Where a text of `length` bytes from `start` may be cut so that each piece has at least `least`,
-/// in at most `max` pieces.
-pub fn targets(start: u64, length: u64, least: u64, max: u32) -> Vec<u64> {
-    let pieces = (length / least.max(1)).clamp(1, u64::from(max.max(1)));
-    (1..pieces)
-        .map(|piece| start + length / pieces * piece)
-        .collect()
+/// Where files of these sizes, one after the other, may be cut so that each piece has at least `least`, in at
+/// most `max` pieces. For each file the places in it, from 0, which is a cut before it.
+pub fn targets(sizes: &[u64], least: u64, max: u32) -> Vec<Vec<u64>> {
+    let total: u64 = sizes.iter().sum();
+    let pieces = (total / least.max(1)).clamp(1, u64::from(max.max(1)));
+    let mut targets = (1..pieces)
+        .map(|piece| total / pieces * piece)
+        .peekable();
+    let mut start = 0;
+    let mut found = Vec::with_capacity(sizes.len());
+    for size in sizes {
+        let mut inside = Vec::new();
+        while let Some(target) = targets.next_if(|target| *target < start + size) {
+            inside.push(target - start);
+        }
+        found.push(inside);
+        start += size;
+    }
+    found
 }
 
 #[cfg(test)]
@@ -118,48 +149,60 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_known_while_size_and_time_stay() {
+    fn files_are_known_while_size_and_time_stay_and_types_are_remembered() {
         let version = |size, modified_ms| Version { size, modified_ms };
-        let split = Split {
-            file: "file:///a.csv".to_owned(),
+        let column = |name: &str, origin| Column {
+            name: name.to_owned(),
+            kind: Type::Int64,
+            origin,
+        };
+        let part = |file: &str| Part {
+            file: file.to_owned(),
             version: version(1, 2),
             compression: "none".to_owned(),
             start: 0,
             end: None,
             first_line: 1,
-            columns: Vec::new(),
+            order: None,
+        };
+        let split = Split {
+            parts: vec![part("a.csv"), part("d.csv")],
+            columns: vec![
+                column("declared", Origin::Declared),
+                column("sampled", Origin::Sampled),
+            ],
         };
         let old = State::parse(Some(
-            r#"{"files":{"file:///b.csv":{"size":5,"modified_ms":6}}}"#,
+            r#"{"files":{"b.csv":{"size":5,"modified_ms":6}}}"#,
         ));
         let ends = [split.end_text().unwrap(), split.end_text().unwrap()];
         let state = State::parse(Some(&old.unwrap().after(&ends).unwrap())).unwrap();
-        assert!(state.has("file:///a.csv", &version(1, 2)));
-        assert!(
-            state.has("file:///b.csv", &version(5, 6)),
-            "what was read before stays"
-        );
-        assert!(!state.has("file:///a.csv", &version(1, 3)));
-        assert!(!state.has("file:///a.csv", &version(2, 2)));
-        assert!(!state.has("file:///c.csv", &version(1, 2)));
+        assert!(state.has("a.csv", &version(1, 2)));
+        assert!(state.has("d.csv", &version(1, 2)));
+        assert!(state.has("b.csv", &version(5, 6)), "what was read before stays");
+        assert!(!state.has("a.csv", &version(1, 3)));
+        assert!(!state.has("a.csv", &version(2, 2)));
+        assert!(!state.has("c.csv", &version(1, 2)));
+        assert_eq!(state.type_of("sampled"), Some(Type::Int64));
+        assert_eq!(state.type_of("declared"), None);
         assert_eq!(Split::parse(&split.to_text().unwrap()).unwrap(), split);
     }
 
     #[test]
     fn no_piece_is_aimed_below_the_least() {
-        let check = |length, least, max, expected: &[u64]| {
-            assert_eq!(
-                targets(10, length, least, max),
-                expected,
-                "{length} {least} {max}"
-            );
+        let check = |sizes: &[u64], least, max, expected: &[&[u64]]| {
+            assert_eq!(targets(sizes, least, max), expected, "{sizes:?} {least} {max}");
         };
-        check(0, 1024, 8, &[]);
-        check(2047, 1024, 8, &[]);
-        check(2048, 1024, 8, &[1034]);
-        check(4096, 1024, 2, &[2058]);
-        check(4096, 1024, 1, &[]);
-        check(4096, 1024, 0, &[]);
-        check(3100, 1024, 8, &[1043, 2076]);
+        check(&[], 1024, 8, &[]);
+        check(&[0], 1024, 8, &[&[]]);
+        check(&[2047], 1024, 8, &[&[]]);
+        check(&[2048], 1024, 8, &[&[1024]]);
+        check(&[4096], 1024, 2, &[&[2048]]);
+        check(&[4096], 1024, 1, &[&[]]);
+        check(&[4096], 1024, 0, &[&[]]);
+        check(&[3100], 1024, 8, &[&[1033, 2066]]);
+        check(&[1024, 1024, 10], 1024, 2, &[&[], &[5], &[]]);
+        check(&[1000, 0, 1000], 1000, 2, &[&[], &[], &[0]]);
+        check(&[3000, 1], 1000, 3, &[&[1000, 2000], &[]]);
     }
 }

@@ -1,7 +1,9 @@
 //! Whole files: text in, rows or the error's text out.
 
 use arrow_array::cast::AsArray;
-use arrow_array::types::{Date32Type, Float64Type, Int64Type, TimestampMicrosecondType};
+use arrow_array::types::{
+    Date32Type, Decimal128Type, Float64Type, Int32Type, Int64Type, TimestampMicrosecondType,
+};
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType;
 use dativo_connector::{Error, Result};
@@ -9,9 +11,10 @@ use proptest::prelude::*;
 
 use crate::boundary::{Boundary, boundaries};
 use crate::config::Config;
-use crate::head::{self, Head};
-use crate::rows::Rows;
-use crate::split::targets;
+use crate::head::{Head, Table};
+use crate::rows::{Rows, Text};
+use crate::split::{State, targets};
+use crate::types::Column;
 use crate::window::Window;
 
 fn config(text: &str) -> Config {
@@ -26,15 +29,19 @@ fn read(
     config: &Config,
     pieces: u32,
     batch: usize,
-) -> Result<(Head, Vec<Vec<String>>)> {
-    let source = config.source()?;
-    let head = head::read(text, config, &source)?;
+) -> Result<(Vec<Column>, Vec<Vec<String>>)> {
+    let source = config.source("f.csv")?;
+    let (head, columns) = head(text, config)?;
     let first = Boundary {
         offset: head.offset,
         line: head.line,
     };
     let rest = &text[head.offset as usize..];
-    let targets = targets(head.offset, rest.len() as u64, 1, pieces);
+    let targets: Vec<u64> = targets(&[rest.len() as u64], 1, pieces)
+        .concat()
+        .iter()
+        .map(|target| head.offset + target)
+        .collect();
     let mut starts = vec![first];
     starts.extend(boundaries(rest, source.format, first, &targets)?);
     let mut ends: Vec<usize> = starts[1..]
@@ -46,19 +53,58 @@ fn read(
     for (start, end) in starts.iter().zip(ends) {
         let piece = &text[start.offset as usize..end];
         let window = Window::new(piece, Some(piece.len() as u64), start.line);
-        let mut reader = Rows::new(window, source.clone(), head.columns.clone());
-        while let Some(next) = reader.next(batch)? {
-            assert!((1..=batch).contains(&next.num_rows()));
+        let text = Text {
+            window,
+            source: source.clone(),
+            order: head.order.clone(),
+        };
+        for next in collect(text, columns.clone(), batch)? {
             rows.extend((0..next.num_rows()).map(|row| shown(&next, row)));
         }
     }
-    Ok((head, rows))
+    Ok((columns, rows))
+}
+
+fn head(text: &[u8], config: &Config) -> Result<(Head, Vec<Column>)> {
+    let mut table = Table::new(config);
+    let head = table.add(text, &config.source("f.csv")?)?;
+    Ok((head, table.columns(&State::default())?))
+}
+
+/// The batches of `text`, of at most `max` rows.
+fn collect(mut text: Text<&[u8]>, columns: Vec<Column>, max: usize) -> Result<Vec<RecordBatch>> {
+    let mut rows = Rows::new(columns);
+    let mut batches = Vec::new();
+    loop {
+        let is_full = rows.fill(&mut text, max)?;
+        if let Some(batch) = rows.finish()? {
+            assert!((1..=max).contains(&batch.num_rows()));
+            batches.push(batch);
+        }
+        if !is_full {
+            return Ok(batches);
+        }
+    }
+}
+
+/// The batches of a whole file.
+fn batches(text: &[u8], config: &Config, max: usize) -> Vec<RecordBatch> {
+    let (head, columns) = head(text, config).unwrap();
+    let rest = &text[head.offset as usize..];
+    let text = Text {
+        window: Window::new(rest, None, head.line),
+        source: config.source("f.csv").unwrap(),
+        order: head.order,
+    };
+    collect(text, columns, max).unwrap()
 }
 
 /// Every value of a row as text; null is `∅`.
 fn shown(batch: &RecordBatch, row: usize) -> Vec<String> {
     let value = |column: &dyn Array| match column.data_type() {
         _ if column.is_null(row) => "∅".to_owned(),
+        DataType::Int32 => column.as_primitive::<Int32Type>().value(row).to_string(),
+        DataType::Decimal128(..) => column.as_primitive::<Decimal128Type>().value_as_string(row),
         DataType::Int64 => column.as_primitive::<Int64Type>().value(row).to_string(),
         DataType::Float64 => format!("{:?}", column.as_primitive::<Float64Type>().value(row)),
         DataType::Boolean => column.as_boolean().value(row).to_string(),
@@ -79,11 +125,10 @@ fn shown(batch: &RecordBatch, row: usize) -> Vec<String> {
 
 /// Lines of `a|b`, after a line of names and types.
 fn table(text: &[u8], config_text: &str) -> Result<String> {
-    let (head, rows) = read(text, &config(config_text), 1, 1000)?;
-    let names = head
-        .columns
+    let (columns, rows) = read(text, &config(config_text), 1, 1000)?;
+    let names = columns
         .iter()
-        .map(|column| format!("{}:{}", column.name, column.kind.name()));
+        .map(|column| format!("{}:{}", column.name, column.kind));
     let mut lines = vec![names.collect::<Vec<_>>().join("|")];
     lines.extend(rows.iter().map(|row| row.join("|")));
     Ok(lines.join("\n"))
@@ -147,13 +192,13 @@ fn refuses_broken_texts_and_says_where() {
         b"a,b\n1,\xe4\n",
         "{}",
         "`f.csv` line 2, byte 3: `0xe4` is not UTF-8",
-        "iconv",
+        "encoding: latin-1",
     );
     refused(
         b"a,b\n\"x\ny\xff\",1\n",
         "{}",
         "`f.csv` line 3, byte 2: `0xff` is not UTF-8",
-        "iconv",
+        "encoding: latin-1",
     );
     refused(
         b"\xe4,b\n1,2\n",
@@ -164,13 +209,13 @@ fn refuses_broken_texts_and_says_where() {
     refused(
         b"\xff\xfea\0",
         "{}",
-        "`f.csv` is UTF-16, not UTF-8 text",
+        "`f.csv` is UTF-16, not text",
         "iconv",
     );
     refused(
         b"\x1f\x8b\x08",
         "{}",
-        "`f.csv` is gzip data, not UTF-8 text",
+        "`f.csv` is gzip data, not text",
         "compression: gzip",
     );
 }
@@ -384,14 +429,10 @@ fn batches_end_at_their_rows_and_at_eight_mebibytes() {
         format!("{},1\n", "x".repeat(100_000)).repeat(200)
     );
     let config = config("{}");
-    let source = config.source().unwrap();
-    let head = head::read(text.as_bytes(), &config, &source).unwrap();
-    let window = Window::new(&text.as_bytes()[4..], None, 2);
-    let mut rows = Rows::new(window, source, head.columns);
-    let mut sizes = Vec::new();
-    while let Some(batch) = rows.next(150).unwrap() {
-        sizes.push(batch.num_rows());
-    }
+    let sizes: Vec<usize> = batches(text.as_bytes(), &config, 150)
+        .iter()
+        .map(RecordBatch::num_rows)
+        .collect();
     assert_eq!(sizes.iter().sum::<usize>(), 200);
     assert!(
         sizes.iter().all(|rows| (1..=85).contains(rows)),
@@ -406,15 +447,10 @@ fn wide_records_make_small_batches() {
     let width = 10_000;
     let text = format!("{}\n", vec!["1"; width].join(",")).repeat(300);
     let config = config(r#"{"header": false}"#);
-    let source = config.source().unwrap();
-    let head = head::read(text.as_bytes(), &config, &source).unwrap();
-    let mut rows = Rows::new(Window::new(text.as_bytes(), None, 1), source, head.columns);
-    let mut total = 0;
-    while let Some(batch) = rows.next(65_536).unwrap() {
-        assert!(batch.get_array_memory_size() < 32 << 20);
-        total += batch.num_rows();
-    }
-    assert_eq!(total, 300);
+    let batches = batches(text.as_bytes(), &config, 65_536);
+    let sizes = batches.iter().map(RecordBatch::get_array_memory_size);
+    assert!(sizes.max() < Some(32 << 20));
+    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 300);
 }
 
 #[test]
@@ -517,4 +553,131 @@ proptest! {
             (whole, split) => prop_assert!(false, "{whole:?} {split:?}"),
         }
     }
+}
+
+#[test]
+fn an_escape_makes_the_next_byte_plain_inside_quotes_only() {
+    let escape = r#"{"escape": "\\"}"#;
+    check(
+        "a,b\n\"x\\\"y\",\"\\\\\"\n\"p\\,\\q\"\"r\",c\\d\n\"\\\n\",\"\\,\"\n",
+        escape,
+        "a:string|b:string\nx\"y|\\\np,q\"r|c\\d\n\n|,",
+    );
+    refused(
+        "a,b\n1,\"x\\",
+        escape,
+        "`f.csv` line 2, column 2: the quote that opens here never closes",
+        "quote",
+    );
+    refused(
+        "a,b\n1,\"x\\\"\n",
+        escape,
+        "`f.csv` line 2, column 2: the quote that opens here never closes",
+        "quote",
+    );
+    // Without one a backslash is text.
+    check("a,b\n\"x\\\",\"\\\"\n", "{}", "a:string|b:string\nx\\|\\");
+}
+
+#[test]
+fn latin_1_is_read_as_its_characters() {
+    let latin1 = r#"{"encoding": "latin-1", "null_values": ["n\u00fcll", "\u4e1c"]}"#;
+    let text = b"n\xe4me,b\n\xff,\"\xe9\"\"x\"\nn\xfcll,plain\n";
+    assert_eq!(
+        table(text, latin1).unwrap(),
+        "näme:string|b:string\nÿ|é\"x\n∅|plain"
+    );
+    refused(
+        b"a\n1\n\xe4\n",
+        r#"{"encoding": "latin-1", "sample_rows": 1}"#,
+        "`f.csv` line 3, column 1 `a`: `ä` is not an int64",
+        "declare",
+    );
+}
+
+#[test]
+fn declared_numbers_are_exact_or_refused() {
+    let schema = r#"{"schema": [{"name": "n", "type": "int32"}, {"name": "d", "type": "decimal(5,2)"}]}"#;
+    check(
+        "n,d\n-2147483648,-999.99\n+7,.5\n,\n",
+        schema,
+        "n:int32|d:decimal(5,2)\n-2147483648|-999.99\n7|0.50\n∅|∅",
+    );
+    refused(
+        "n,d\n2147483648,1\n",
+        schema,
+        "`f.csv` line 2, column 1 `n`: `2147483648` is not an int32",
+        "declare another type",
+    );
+    refused(
+        "n,d\n1,0.005\n",
+        schema,
+        "`f.csv` line 2, column 2 `d`: `0.005` is not a decimal(5,2)",
+        "declare another type",
+    );
+}
+
+/// Heads of several files, and the columns of their table.
+fn heads(files: &[&str], config: &Config, state: &str) -> Result<(Vec<Head>, Vec<Column>)> {
+    let mut table = Table::new(config);
+    let names = ["a.csv", "b.csv", "c.csv"];
+    let heads = names
+        .iter()
+        .zip(files)
+        .map(|(name, text)| table.add(text.as_bytes(), &config.source(name)?));
+    let heads = heads.collect::<Result<_>>()?;
+    Ok((heads, table.columns(&State::parse(Some(state))?)?))
+}
+
+#[test]
+fn several_files_are_one_table() {
+    let config = config("{}");
+    let refused = |files: &[&str], message: &str| {
+        let error = heads(files, &config, r#"{"files":{}}"#).unwrap_err();
+        assert_eq!(error.message, message);
+        assert!(error.hint.is_some());
+    };
+    refused(
+        &["a,b\n1,2\n", "a\n1\n"],
+        "`b.csv` lacks column `b`, and `a.csv` has it",
+    );
+    refused(
+        &["a,b\n1,2\n", "a,b,c\n1,2,3\n"],
+        "`a.csv` lacks column `c`, and `b.csv` has it",
+    );
+    refused(&["", ""], "`a.csv` has no header: it is empty");
+    // Found by name; types fit all; an empty file is one without rows.
+    let files = ["", "a,b\n1,2\n", "b,a\nx,1.5\n"];
+    let (heads, columns) = heads(&files, &config, r#"{"files":{}}"#).unwrap();
+    assert_eq!(heads[1].order, None);
+    assert_eq!(heads[2].order, Some(vec![1, 0]));
+    let kinds: Vec<String> = columns.iter().map(|c| format!("{}:{}", c.name, c.kind)).collect();
+    assert_eq!(kinds, ["a:float64", "b:string"]);
+    let text = Text {
+        window: Window::new(&files[2].as_bytes()[4..], None, 2),
+        source: config.source("c.csv").unwrap(),
+        order: heads[2].order.clone(),
+    };
+    let batch = &collect(text, columns, 10).unwrap()[0];
+    assert_eq!(shown(batch, 0), ["1.5", "x"]);
+}
+
+#[test]
+fn a_type_that_was_inferred_once_is_kept() {
+    let config = config("{}");
+    let state = r#"{"files":{},"types":{"a":"int64"}}"#;
+    let (_, columns) = heads(&["a,b\n,1\n"], &config, state).unwrap();
+    let kinds: Vec<String> = columns.iter().map(|c| c.kind.to_string()).collect();
+    assert_eq!(kinds, ["int64", "int64"]);
+    let text = Text {
+        window: Window::new("x,1\n".as_bytes(), None, 2),
+        source: config.source("a.csv").unwrap(),
+        order: None,
+    };
+    let error = collect(text, columns, 10).unwrap_err();
+    assert_eq!(
+        error.message,
+        "`a.csv` line 2, column 1 `a`: `x` is not an int64"
+    );
+    assert!(error.hint.unwrap().contains("earlier runs read this column as int64"));
 }

@@ -18,14 +18,17 @@ use crate::pipeline::crash;
 /// The most bytes that `get` returns.
 const MAX_GET_BYTES: u32 = 64 << 20;
 
-/// What an open file costs the host beside its handle: descriptors and buffers.
-const OPEN_FILE_BYTES: u64 = 256 << 10;
+/// What an upload costs the host beside its handle: a descriptor and buffers.
+const UPLOAD_BYTES: u64 = 256 << 10;
 
 /// An upload behind a handle; none once it is staged.
 pub struct HostUpload(Arc<Mutex<Option<Upload>>>);
 
 /// A stream behind a handle.
-pub struct HostByteStream(Arc<Mutex<ByteStream>>);
+pub struct HostByteStream {
+    stream: Arc<Mutex<ByteStream>>,
+    memory_bytes: u64,
+}
 
 type Answer<T> = wasmtime::Result<Result<T, WitError>>;
 
@@ -70,7 +73,7 @@ impl wit::HostUpload for State {
         Ok(match blocking(move || Upload::create(&place, &run)).await {
             Ok(upload) => self.hold(
                 HostUpload(Arc::new(Mutex::new(Some(upload)))),
-                OPEN_FILE_BYTES,
+                UPLOAD_BYTES,
             ),
             Err(error) => Err(error),
         })
@@ -115,7 +118,7 @@ impl wit::HostUpload for State {
     }
 
     async fn drop(&mut self, handle: Resource<HostUpload>) -> wasmtime::Result<()> {
-        self.release(handle, |_| OPEN_FILE_BYTES).map(drop)
+        self.release(handle, |_| UPLOAD_BYTES).map(drop)
     }
 }
 
@@ -133,10 +136,17 @@ impl wit::HostByteStream for State {
         let place = granted!(self.object(Access::Read, &url));
         let opened = blocking(move || ByteStream::open(&place, offset, &compression)).await;
         Ok(match opened {
-            Ok(stream) => self.hold(
-                HostByteStream(Arc::new(Mutex::new(stream))),
-                OPEN_FILE_BYTES,
-            ),
+            Ok(stream) => {
+                let memory_bytes = stream.memory_bytes();
+                let stream = Arc::new(Mutex::new(stream));
+                self.hold(
+                    HostByteStream {
+                        stream,
+                        memory_bytes,
+                    },
+                    memory_bytes,
+                )
+            }
             Err(error) => Err(error),
         })
     }
@@ -146,7 +156,7 @@ impl wit::HostByteStream for State {
         handle: Resource<HostByteStream>,
         max: u32,
     ) -> Answer<Option<Vec<u8>>> {
-        let stream = self.get(&handle)?.0.clone();
+        let stream = self.get(&handle)?.stream.clone();
         Ok(blocking(move || {
             stream
                 .lock()
@@ -157,7 +167,7 @@ impl wit::HostByteStream for State {
     }
 
     async fn drop(&mut self, handle: Resource<HostByteStream>) -> wasmtime::Result<()> {
-        self.release(handle, |_| OPEN_FILE_BYTES).map(drop)
+        self.release(handle, |held| held.memory_bytes).map(drop)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
+use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 
 use super::folder::{self, failure};
@@ -15,46 +16,89 @@ pub const MAX_NEXT_BYTES: u32 = 16 << 20;
 /// Compressed bytes read from the file at a time.
 const COMPRESSED_BUFFER_BYTES: usize = 128 << 10;
 
+/// Largest window that a zstd frame may ask for, as a power of two: 32 MiB, four times what level 19 uses. It is
+/// memory of the host for each open stream.
+const MAX_ZSTD_WINDOW_LOG: u32 = 25;
+
 pub struct ByteStream {
     name: String,
-    bytes: Bytes,
+    bytes: Box<dyn Read + Send>,
+    compression: Compression,
 }
 
-enum Bytes {
-    Plain(File),
-    Gzip(Box<MultiGzDecoder<BufReader<File>>>),
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Compression {
+    None,
+    Gzip,
+    Bzip2,
+    Zstd,
+}
+
+/// What each compression is called, how its files end, and what checks them.
+const COMPRESSIONS: [(Compression, &str, &str, &str); 3] = [
+    (Compression::Gzip, "gzip", ".gz", "gzip --test"),
+    (Compression::Bzip2, "bzip2", ".bz2", "bzip2 --test"),
+    (Compression::Zstd, "zstd", ".zst", "zstd --test"),
+];
+
+impl Compression {
+    fn parse(text: &str, name: &str) -> Result<Self> {
+        let name = name.to_ascii_lowercase();
+        let found = COMPRESSIONS.iter().find(|(_, called, ending, _)| match text {
+            "auto" => name.ends_with(ending),
+            text => text == *called,
+        });
+        match (found, text) {
+            (Some((compression, ..)), _) => Ok(*compression),
+            (None, "none" | "auto") => Ok(Self::None),
+            (None, other) => Err(invalid(format!("unknown compression `{other}`"))
+                .hint("use `none`, `gzip`, `bzip2`, `zstd` or `auto`")),
+        }
+    }
 }
 
 impl ByteStream {
-    /// `compression` is `none`, `gzip` or `auto`, which goes by the name.
+    /// `compression` is `none`, `gzip`, `bzip2`, `zstd` or `auto`, which goes by the name.
     pub fn open(place: &Place, offset: u64, compression: &str) -> Result<Self> {
         let name = place.written().to_owned();
-        let is_gzip = match compression {
-            "none" => false,
-            "gzip" => true,
-            "auto" => name.to_ascii_lowercase().ends_with(".gz"),
-            other => {
-                return Err(invalid(format!("unknown compression `{other}`"))
-                    .hint("use `none`, `gzip` or `auto`"));
-            }
-        };
-        if is_gzip && offset != 0 {
+        let compression = Compression::parse(compression, &name)?;
+        if compression != Compression::None && offset != 0 {
             return Err(invalid(format!(
                 "`{name}` is compressed and can only be read from its start"
             )));
         }
         let mut file = folder::open(place).map_err(failure(&name))?;
-        let bytes = if is_gzip {
-            let buffered = BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, file);
-            Bytes::Gzip(Box::new(MultiGzDecoder::new(buffered)))
-        } else {
-            // File systems refuse to seek past the largest file that they could hold.
-            file.metadata()
-                .and_then(|metadata| file.seek(SeekFrom::Start(offset.min(metadata.len()))))
-                .map_err(failure(&name))?;
-            Bytes::Plain(file)
+        let length = file.metadata().map_err(failure(&name))?.len();
+        // File systems refuse to seek past the largest file that they could hold.
+        file.seek(SeekFrom::Start(offset.min(length)))
+            .map_err(failure(&name))?;
+        let buffered = |file| BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, file);
+        let bytes: Box<dyn Read + Send> = match compression {
+            Compression::None => Box::new(file),
+            Compression::Gzip => Box::new(MultiGzDecoder::new(buffered(file))),
+            Compression::Bzip2 => Box::new(MultiBzDecoder::new(buffered(file))),
+            Compression::Zstd => Box::new(zstd_decoder(buffered(file)).map_err(failure(&name))?),
         };
-        Ok(Self { name, bytes })
+        let stream = Self {
+            name,
+            bytes,
+            compression,
+        };
+        // Of the decoders only that of gzip says that nothing is too little.
+        if compression != Compression::None && length == 0 {
+            return Err(stream.failure(io::ErrorKind::UnexpectedEof.into()));
+        }
+        Ok(stream)
+    }
+
+    /// The most host memory that it takes, in bytes.
+    pub fn memory_bytes(&self) -> u64 {
+        match self.compression {
+            Compression::None | Compression::Gzip => 256 << 10,
+            // A block of 900 kB, its table of 3.6 MB, and the buffer.
+            Compression::Bzip2 => 5 << 20,
+            Compression::Zstd => (1 << MAX_ZSTD_WINDOW_LOG) + (1 << 20),
+        }
     }
 
     /// The next bytes: `max` of them, fewer only at the end, `None` after it.
@@ -63,15 +107,8 @@ impl ByteStream {
             return Err(invalid("`next` was asked for 0 bytes".to_owned()));
         }
         let max = u64::from(max.min(MAX_NEXT_BYTES));
-        let mut bytes = Vec::new();
-        let read = match &mut self.bytes {
-            Bytes::Plain(file) => {
-                bytes.reserve_exact(usize::try_from(max).unwrap_or(0));
-                file.take(max).read_to_end(&mut bytes)
-            }
-            Bytes::Gzip(decoder) => decoder.take(max).read_to_end(&mut bytes),
-        };
-        match read {
+        let mut bytes = Vec::with_capacity(usize::try_from(max).unwrap_or(0));
+        match self.bytes.by_ref().take(max).read_to_end(&mut bytes) {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(bytes)),
             Err(error) => Err(self.failure(error)),
@@ -79,17 +116,31 @@ impl ByteStream {
     }
 
     fn failure(&self, error: io::Error) -> Failure {
-        // The decoder's own errors carry no number of the operating system.
-        if error.raw_os_error().is_some() {
+        let known = COMPRESSIONS.iter().find(|row| row.0 == self.compression);
+        // The decoders' own errors carry no number of the operating system.
+        let Some((_, called, _, check)) = known.filter(|_| error.raw_os_error().is_none()) else {
             return failure(&self.name)(error);
+        };
+        let text = error.to_string();
+        if text.contains("too much memory") {
+            let limit = 1u64 << (MAX_ZSTD_WINDOW_LOG - 20);
+            let message = format!("`{}` needs a zstd window of more than {limit} MiB", self.name);
+            return Failure::new(ErrorKind::LimitExceeded, message)
+                .hint("compress it with a smaller window, such as `zstd -19` without `--long`");
         }
         let what = match error.kind() {
-            io::ErrorKind::UnexpectedEof => "is cut: its gzip data ends too early".to_owned(),
-            _ => format!("holds damaged gzip data ({error})"),
+            io::ErrorKind::UnexpectedEof => format!("is cut: its {called} data ends too early"),
+            _ => format!("holds damaged {called} data ({text})"),
         };
         Failure::new(ErrorKind::InvalidData, format!("`{}` {what}", self.name))
-            .hint(format!("check it with `gzip --test {}`", self.name))
+            .hint(format!("check it with `{check} {}`", self.name))
     }
+}
+
+fn zstd_decoder<R: io::BufRead>(from: R) -> io::Result<zstd::stream::read::Decoder<'static, R>> {
+    let mut decoder = zstd::stream::read::Decoder::with_buffer(from)?;
+    decoder.window_log_max(MAX_ZSTD_WINDOW_LOG)?;
+    Ok(decoder)
 }
 
 fn invalid(message: String) -> Failure {

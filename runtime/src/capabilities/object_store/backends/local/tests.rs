@@ -568,6 +568,25 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
+fn bzip2(bytes: &[u8]) -> Vec<u8> {
+    let mut encoder = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::default());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn zstd(bytes: &[u8]) -> Vec<u8> {
+    zstd::encode_all(bytes, 0).unwrap()
+}
+
+type Pack = fn(&[u8]) -> Vec<u8>;
+
+/// A name that tells the compression, and what makes it.
+const PACKERS: [(&str, Pack); 3] = [
+    ("out/a.csv.GZ", gzip),
+    ("out/a.csv.bz2", bzip2),
+    ("out/a.csv.zst", zstd),
+];
+
 fn drain(mut stream: ByteStream, max: u32) -> Result<Vec<u8>> {
     let mut all = Vec::new();
     while let Some(bytes) = stream.next(max)? {
@@ -578,21 +597,25 @@ fn drain(mut stream: ByteStream, max: u32) -> Result<Vec<u8>> {
 }
 
 #[test]
-fn streams_bytes_plain_from_an_offset_and_out_of_gzip() {
+fn streams_bytes_plain_from_an_offset_and_out_of_compressed_files() {
     let bench = out();
     let text = "line of text\n".repeat(20_000);
     bench.file("out/a.csv", text.as_bytes());
     let (first, second) = text.split_at(100_000);
-    bench.file(
-        "out/a.csv.GZ",
-        &[gzip(first.as_bytes()), gzip(second.as_bytes())].concat(),
-    );
+    // Several members, streams or frames in a file are one text.
+    for (name, pack) in PACKERS {
+        bench.file(name, &[pack(first.as_bytes()), pack(second.as_bytes())].concat());
+    }
     for (name, offset, compression, expected) in [
         ("out/a.csv", 0, "none", text.as_str()),
         ("out/a.csv", 7, "auto", &text[7..]),
         ("out/a.csv", u64::MAX, "none", ""),
         ("out/a.csv.GZ", 0, "auto", &text),
         ("out/a.csv.GZ", 0, "gzip", &text),
+        ("out/a.csv.bz2", 0, "auto", &text),
+        ("out/a.csv.bz2", 0, "bzip2", &text),
+        ("out/a.csv.zst", 0, "auto", &text),
+        ("out/a.csv.zst", 0, "zstd", &text),
     ] {
         for max in [1000, 65_536, u32::MAX] {
             let stream = ByteStream::open(&bench.read(name), offset, compression).unwrap();
@@ -617,23 +640,43 @@ fn streams_bytes_plain_from_an_offset_and_out_of_gzip() {
 }
 
 #[test]
-fn tells_cut_gzip_from_damaged_gzip() {
+fn tells_cut_data_from_damaged_data() {
     let bench = out();
-    let whole = gzip("line of text\n".repeat(20_000).as_bytes());
-    let mut damaged = whole.clone();
-    let checksum = damaged.len() - 6;
-    damaged[checksum] ^= 1;
-    for (bytes, reason) in [
-        (&whole[..whole.len() / 2], "cut"),
-        (&whole[..whole.len() - 1], "cut"),
-        (&[], "cut"),
-        (&damaged, "damaged"),
-        (b"a,b,c\n1,2,3\n1,2,3\n", "damaged"),
-    ] {
-        bench.file("out/a.gz", bytes);
-        let stream = ByteStream::open(&bench.read("out/a.gz"), 0, "auto").unwrap();
-        fails(drain(stream, 65_536), ErrorKind::InvalidData, reason);
+    let text = "line of text\n".repeat(20_000);
+    for (name, pack) in PACKERS {
+        let whole = pack(text.as_bytes());
+        let mut damaged = whole.clone();
+        let middle = damaged.len() / 2;
+        damaged[middle..].iter_mut().for_each(|byte| *byte ^= 0x55);
+        for (bytes, reason) in [
+            (&whole[..whole.len() / 2], "cut"),
+            (&whole[..whole.len() - 1], "cut"),
+            (&[], "cut"),
+            (&damaged, "damaged"),
+            (b"a,b,c\n1,2,3\n1,2,3\n", "damaged"),
+        ] {
+            bench.file(name, bytes);
+            let opened = ByteStream::open(&bench.read(name), 0, "auto");
+            let read = opened.and_then(|stream| drain(stream, 65_536));
+            fails(read, ErrorKind::InvalidData, reason);
+        }
     }
+}
+
+/// A zstd frame that asks for a window of 128 MiB would take that much of the host.
+#[test]
+fn refuses_a_zstd_window_that_is_too_large() {
+    let bench = out();
+    let mut encoder = zstd::stream::write::Encoder::new(Vec::new(), 1).unwrap();
+    encoder.window_log(27).unwrap();
+    encoder.write_all(&[b'x'; 1000]).unwrap();
+    bench.file("out/a.zst", &encoder.finish().unwrap());
+    let stream = ByteStream::open(&bench.read("out/a.zst"), 0, "zstd").unwrap();
+    fails(
+        drain(stream, 1000),
+        ErrorKind::LimitExceeded,
+        "a zstd window of more than 32 MiB",
+    );
 }
 
 #[test]
