@@ -6,6 +6,6 @@ use clap::Parser;
 use dativo_wasm::cli::{self, Cli};
 
 fn main() -> ExitCode {
-    dativo_wasm::memory::return_large_blocks();
+    dativo_wasm::memory::tune_allocator();
     ExitCode::from(cli::execute(Cli::parse()))
 }

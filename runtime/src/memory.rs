@@ -7,12 +7,25 @@
 /// threads, would hold twice the memory that is in use.
 const LARGE_BLOCK_BYTES: i32 = 1 << 20;
 
-/// Sets the threshold. To be called before there are other threads.
+/// Memory at the end of a heap that is kept for the next batch, in bytes. By default glibc gives 128 KiB and more back
+/// at once, and every batch would be paid for in page faults: a fifth of the processor time of a run from CSV to Parquet.
+const KEPT_BYTES: i32 = 64 << 20;
+
+/// Heaps. Batches are made on one thread and freed on another; with a heap for each thread, each would keep its own.
+const HEAPS: i32 = 2;
+
+/// Sets these. To be called before there are other threads.
 #[allow(unsafe_code)]
-pub fn return_large_blocks() {
-    // SAFETY: `mallopt` sets a number of the allocator, and no other thread is there yet.
+pub fn tune_allocator() {
     #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    unsafe {
-        libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES);
+    for (parameter, value) in [
+        (libc::M_MMAP_THRESHOLD, LARGE_BLOCK_BYTES),
+        (libc::M_TRIM_THRESHOLD, KEPT_BYTES),
+        (libc::M_ARENA_MAX, HEAPS),
+    ] {
+        // SAFETY: `mallopt` sets a number of the allocator, and no other thread is there yet.
+        unsafe {
+            libc::mallopt(parameter, value);
+        }
     }
 }

@@ -12,6 +12,7 @@ use arrow_array::{
 use arrow_buffer::{BooleanBufferBuilder, Buffer, NullBufferBuilder, OffsetBuffer, ScalarBuffer};
 use serde::Deserialize;
 
+use crate::fast;
 use crate::parse::{Manner, boolean, date, decimal, float64, int32, int64, timestamp};
 use crate::scan::{Field, Format};
 use crate::types::{Column, Type};
@@ -62,7 +63,7 @@ impl Nulls {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     pub fn contain(&self, value: &[u8]) -> bool {
         if value.is_empty() {
             self.empty
@@ -73,6 +74,7 @@ impl Nulls {
 }
 
 /// Records of a text, as the scanner found them.
+#[derive(Clone, Copy)]
 pub struct Chunk<'a> {
     pub text: &'a [u8],
     pub format: Format,
@@ -85,9 +87,8 @@ pub struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    /// The fields of one column.
-    fn column(&self, index: usize) -> impl Iterator<Item = Field> {
-        self.fields.iter().skip(index).step_by(self.width).copied()
+    fn records(&self) -> usize {
+        self.fields.len() / self.width.max(1)
     }
 }
 
@@ -156,73 +157,58 @@ impl Builder {
         }
     }
 
-    /// Appends column `index` of every record of `chunk`.
-    pub fn append(&mut self, chunk: &Chunk<'_>, index: usize) -> Result<(), Misfit> {
+    /// Appends the field at `place` of every record of `chunk`.
+    pub fn append(&mut self, chunk: &Chunk<'_>, place: usize) -> Result<(), Misfit> {
         if self.values.len() == 0 {
             self.values.reserve(self.expected);
         }
-        let Self {
-            values,
-            nulls,
-            manner,
-            scratch,
-            ..
-        } = self;
-        let manner = *manner;
-        match values {
-            Values::Int64(values) => {
-                let parse = |text: &[u8]| int64(text, manner);
-                typed(chunk, index, nulls, scratch, parse, |value| {
-                    values.push(value)
-                })
-            }
-            Values::Int32(values) => {
-                let parse = |text: &[u8]| int32(text, manner);
-                typed(chunk, index, nulls, scratch, parse, |value| {
-                    values.push(value)
-                })
-            }
+        let manner = self.manner;
+        let column = Input {
+            chunk,
+            place,
+            nulls: &mut self.nulls,
+            scratch: &mut self.scratch,
+        };
+        match &mut self.values {
+            Values::Int32(values) => column.typed(values, |upto, length| {
+                fast::int64(upto, length)
+                    .and_then(|value| value.try_into().ok())
+                    .or_else(|| int32(last(upto, length), manner))
+            }),
+            Values::Int64(values) => column.typed(values, |upto, length| {
+                fast::int64(upto, length).or_else(|| int64(last(upto, length), manner))
+            }),
+            Values::Float64(values) => column.typed(values, |upto, length| {
+                fast::float64(upto, length).or_else(|| float64(last(upto, length), manner))
+            }),
             Values::Decimal {
                 values,
                 precision,
                 scale,
             } => {
-                let parse = |text: &[u8]| decimal(text, *precision, *scale);
-                typed(chunk, index, nulls, scratch, parse, |value| {
-                    values.push(value)
+                let (precision, scale) = (*precision, *scale);
+                column.typed(values, |upto, length| {
+                    fast::decimal(upto, length, precision, scale)
+                        .or_else(|| decimal(last(upto, length), precision, scale))
                 })
             }
-            Values::Float64(values) => {
-                let parse = |text: &[u8]| float64(text, manner);
-                typed(chunk, index, nulls, scratch, parse, |value| {
-                    values.push(value)
-                })
+            Values::Bool(values) => {
+                column.each(|upto, length| boolean(last(upto, length)), |value| values.append(value))
             }
-            Values::Bool(values) => typed(chunk, index, nulls, scratch, boolean, |value| {
-                values.append(value)
-            }),
-            Values::Date(values) => typed(chunk, index, nulls, scratch, date, |value| {
-                values.push(value)
+            Values::Date(values) => column.typed(values, |upto, length| {
+                let text = last(upto, length);
+                fast::date(text).or_else(|| date(text))
             }),
             Values::Timestamp { micros, has_zone } => {
-                let parse = |text: &[u8]| {
-                    timestamp(text, manner)
-                        .filter(|timestamp| timestamp.has_zone == *has_zone)
+                let has_zone = *has_zone;
+                column.typed(micros, |upto, length| {
+                    timestamp(last(upto, length), manner)
+                        .filter(|timestamp| timestamp.has_zone == has_zone)
                         .map(|timestamp| timestamp.micros)
-                };
-                typed(chunk, index, nulls, scratch, parse, |value| {
-                    micros.push(value)
                 })
             }
             Values::String { ends, bytes } => {
-                strings(
-                    chunk,
-                    index,
-                    &mut self.nulls,
-                    &mut self.scratch,
-                    ends,
-                    bytes,
-                );
+                column.strings(ends, bytes);
                 Ok(())
             }
         }
@@ -315,59 +301,143 @@ impl Values {
     }
 }
 
-/// Parses every value of a column and hands it to `push`, anything for null.
+/// The last `length` bytes.
 #[inline(always)]
-fn typed<T: Default>(
-    chunk: &Chunk<'_>,
-    index: usize,
-    nulls: &mut NullBufferBuilder,
-    scratch: &mut Vec<u8>,
-    parse: impl Fn(&[u8]) -> Option<T>,
-    mut push: impl FnMut(T),
-) -> Result<(), Misfit> {
-    for (record, field) in chunk.column(index).enumerate() {
-        let text = field.value(chunk.text, chunk.format, scratch);
-        if chunk.nulls.contain(text) {
-            nulls.append_null();
-            push(T::default());
-        } else {
-            nulls.append_non_null();
-            push(parse(text).ok_or(Misfit(record))?);
-        }
-    }
-    Ok(())
+fn last(upto: &[u8], length: usize) -> &[u8] {
+    &upto[upto.len() - length..]
 }
 
-/// A quoted text is never null: `""` is an empty string.
-fn strings(
-    chunk: &Chunk<'_>,
-    index: usize,
-    nulls: &mut NullBufferBuilder,
-    scratch: &mut Vec<u8>,
-    ends: &mut Vec<i32>,
-    bytes: &mut Vec<u8>,
-) {
-    for field in chunk.column(index) {
-        let text = field.value(chunk.text, chunk.format, scratch);
-        if !field.is_quoted() && chunk.nulls.contain(text) {
-            nulls.append_null();
-        } else {
-            nulls.append_non_null();
-            if chunk.is_latin1 {
-                push_latin1(text, bytes);
+/// One column of a chunk, on its way into a builder.
+struct Input<'a> {
+    chunk: &'a Chunk<'a>,
+    place: usize,
+    nulls: &'a mut NullBufferBuilder,
+    scratch: &'a mut Vec<u8>,
+}
+
+impl<'a> Input<'a> {
+    /// Parses every value, given as the text up to its end and its length; null is a default.
+    ///
+    /// Not inlined: a loop of its own has the registers to itself.
+    #[inline(never)]
+    fn typed<T: Copy + Default>(
+        self,
+        values: &mut Vec<T>,
+        parse: impl Fn(&[u8], usize) -> Option<T>,
+    ) -> Result<(), Misfit> {
+        let start = values.len();
+        values.resize(start + self.chunk.records(), T::default());
+        let mut slots = values[start..].iter_mut();
+        self.each(parse, |value| {
+            if let Some(slot) = slots.next() {
+                *slot = value;
+            }
+        })
+    }
+
+    /// Hands every value to `push`.
+    #[inline(always)]
+    fn each<T: Default>(
+        self,
+        parse: impl Fn(&[u8], usize) -> Option<T>,
+        mut push: impl FnMut(T),
+    ) -> Result<(), Misfit> {
+        let (text, nulls) = (self.chunk.text, self.chunk.nulls);
+        // Values since the last null: most chunks have none.
+        let mut present = 0;
+        for (record, field) in self.fields().enumerate() {
+            let (upto, length) = if field.is_escaped() {
+                let value = field.value(text, self.chunk.format, self.scratch);
+                (value, value.len())
             } else {
-                bytes.extend_from_slice(text);
+                (field.upto(text), field.length())
+            };
+            if nulls.contain(last(upto, length)) {
+                self.nulls.append_n_non_nulls(present);
+                self.nulls.append_null();
+                present = 0;
+                push(T::default());
+            } else {
+                present += 1;
+                push(parse(upto, length).ok_or(Misfit(record))?);
             }
         }
-        // A batch is cut long before two gigabytes.
-        ends.push(bytes.len() as i32);
+        self.nulls.append_n_non_nulls(present);
+        Ok(())
+    }
+
+    /// A quoted text is never null: `""` is an empty string.
+    #[inline(never)]
+    fn strings(self, ends: &mut Vec<i32>, bytes: &mut Vec<u8>) {
+        let (text, nulls) = (self.chunk.text, self.chunk.nulls);
+        let first = ends.len();
+        ends.resize(first + self.chunk.records(), 0);
+        let total: usize = self.fields().map(Field::length).sum();
+        // A character of Latin-1 takes two bytes at most.
+        let room = if self.chunk.is_latin1 { 2 * total } else { total };
+        let mut at = bytes.len();
+        bytes.resize(at + room + COPY_BYTES, 0);
+        let mut present = 0;
+        for (field, end) in self.fields().zip(&mut ends[first..]) {
+            if !field.is_quoted() && nulls.contain(field.raw(text)) {
+                self.nulls.append_n_non_nulls(present);
+                self.nulls.append_null();
+                present = 0;
+            } else {
+                present += 1;
+                at += if field.is_escaped() || self.chunk.is_latin1 {
+                    let value = field.value(text, self.chunk.format, self.scratch);
+                    write(value, self.chunk.is_latin1, &mut bytes[at..])
+                } else {
+                    copy(&text[field.start()..], field.length(), &mut bytes[at..])
+                };
+            }
+            // A batch is cut long before two gigabytes.
+            *end = at as i32;
+        }
+        bytes.truncate(at);
+        self.nulls.append_n_non_nulls(present);
+    }
+
+    /// The fields of the column, record by record.
+    #[inline(always)]
+    fn fields(&self) -> impl Iterator<Item = Field> + use<'a> {
+        let place = self.place;
+        let records = self.chunk.fields.chunks_exact(self.chunk.width);
+        records.map(move |record| record[place])
     }
 }
 
-fn push_latin1(text: &[u8], into: &mut Vec<u8>) {
-    for byte in text {
-        let mut buffer = [0; 2];
-        let character = char::from(*byte).encode_utf8(&mut buffer);
-        into.extend_from_slice(character.as_bytes());
+const COPY_BYTES: usize = 16;
+
+/// Copies the first `length` bytes, and some behind them where they are there: a copy whose length is known is a few
+/// instructions, and any other a call.
+#[inline(always)]
+fn copy(from: &[u8], length: usize, to: &mut [u8]) -> usize {
+    let mut done = 0;
+    while done < length {
+        let (Some(block), Some(room)) = (
+            from[done..].first_chunk::<COPY_BYTES>(),
+            to[done..].first_chunk_mut::<COPY_BYTES>(),
+        ) else {
+            // At the end of the text.
+            to[done..length].copy_from_slice(&from[done..length]);
+            break;
+        };
+        *room = *block;
+        done += COPY_BYTES;
     }
+    length
+}
+
+/// Writes a value as UTF-8, and returns its length.
+#[cold]
+fn write(value: &[u8], is_latin1: bool, to: &mut [u8]) -> usize {
+    if !is_latin1 {
+        to[..value.len()].copy_from_slice(value);
+        return value.len();
+    }
+    value.iter().fold(0, |at, byte| {
+        at + char::from(*byte).encode_utf8(&mut to[at..]).len()
+    })
 }

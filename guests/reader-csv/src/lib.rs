@@ -7,6 +7,7 @@
 mod boundary;
 mod columns;
 mod config;
+mod fast;
 mod glob;
 mod head;
 mod infer;

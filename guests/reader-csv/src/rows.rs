@@ -13,12 +13,18 @@ use crate::scan::{Bounds, Broken, Field, Format, Found, Why, scan};
 use crate::types::{Column, Origin, arrow_schema};
 use crate::window::{MAX_RECORD_BYTES, Window};
 
-/// Arrow data in a batch, in bytes, save for a longer record. Larger ones are no faster, and each split holds
-/// several at a time: in the guest, as IPC, between reader and writer, in the encoder.
-const BATCH_BYTES: usize = 4 << 20;
+/// Arrow data in a batch, in bytes, save for a longer record. Smaller ones stay in the caches from the parser to
+/// the encoder, and in memory that the host's allocator keeps at hand: above a megabyte it asks the system each time.
+const BATCH_BYTES: usize = 900 << 10;
+
+/// What a column adds to a batch at least, in bytes, so that a wide table does not send its schema over and over.
+const COLUMN_BYTES: usize = 2 << 10;
+
+/// Most Arrow data in a batch of a wide table, in bytes.
+const WIDE_BATCH_BYTES: usize = 4 << 20;
 
 /// Text that is scanned before its values are parsed, in bytes: it and its fields stay in the caches.
-const CHUNK_BYTES: usize = 256 << 10;
+const CHUNK_BYTES: usize = 64 << 10;
 
 /// Longest value that an error shows, in characters.
 const SHOWN_CHARACTERS: usize = 60;
@@ -31,6 +37,7 @@ pub struct Rows {
     fields: Vec<Field>,
     /// Bytes of Arrow data of a record, beside its text.
     record_width: usize,
+    batch_bytes: usize,
     /// Of the batch that is being filled.
     rows: usize,
     bytes: usize,
@@ -61,6 +68,7 @@ impl Rows {
             builders: columns.iter().map(Builder::new).collect(),
             record_width: columns.iter().map(|column| column.kind.width()).sum(),
             fields: Vec::new(),
+            batch_bytes: (columns.len() * COLUMN_BYTES).clamp(BATCH_BYTES, WIDE_BATCH_BYTES),
             columns,
             rows: 0,
             bytes: 0,
@@ -70,11 +78,11 @@ impl Rows {
     /// Adds records of `text` to the batch, which has at most `max_rows`. False where the text ended before the
     /// batch was full.
     pub fn fill<R: BufRead>(&mut self, text: &mut Text<R>, max_rows: usize) -> Result<bool> {
-        while self.rows < max_rows && self.bytes < BATCH_BYTES {
-            let room = (BATCH_BYTES - self.bytes).div_ceil(self.record_width + 1);
+        while self.rows < max_rows && self.bytes < self.batch_bytes {
+            let room = (self.batch_bytes - self.bytes).div_ceil(self.record_width + 1);
             let bounds = Bounds {
                 records: room.min(max_rows - self.rows),
-                bytes: CHUNK_BYTES.min(BATCH_BYTES - self.bytes),
+                bytes: CHUNK_BYTES.min(self.batch_bytes - self.bytes),
                 width: Some(self.columns.len()),
                 at_end: text.window.is_at_end(),
             };

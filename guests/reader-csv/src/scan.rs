@@ -39,7 +39,25 @@ impl Field {
 
     /// The bytes between the quotes, as they are written.
     pub fn raw(self, text: &[u8]) -> &[u8] {
-        &text[self.start()..self.start() + (self.length & !(QUOTED | ESCAPED)) as usize]
+        &text[self.start()..self.start() + self.length()]
+    }
+
+    /// The text up to the end of what [`raw`](Self::raw) gives.
+    #[inline(always)]
+    pub fn upto(self, text: &[u8]) -> &[u8] {
+        &text[..self.start() + self.length()]
+    }
+
+    /// Bytes between the quotes.
+    #[inline(always)]
+    pub fn length(self) -> usize {
+        (self.length & !(QUOTED | ESCAPED)) as usize
+    }
+
+    /// Whether the value is another text than what is written.
+    #[inline(always)]
+    pub fn is_escaped(self) -> bool {
+        self.length & ESCAPED != 0
     }
 
     pub fn is_quoted(self) -> bool {
@@ -50,7 +68,7 @@ impl Field {
     #[inline(always)]
     pub fn value<'a>(self, text: &'a [u8], format: Format, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         let raw = self.raw(text);
-        if self.length & ESCAPED == 0 {
+        if !self.is_escaped() {
             return raw;
         }
         unescape(raw, format, scratch);
@@ -183,7 +201,8 @@ impl Scan<'_> {
         let mut skip = false;
         while base < self.text.len() {
             let Marks {
-                ends,
+                delimiters,
+                line_ends,
                 quotes,
                 is_ascii,
             } = marks(&self.text[base..], self.format);
@@ -191,8 +210,15 @@ impl Scan<'_> {
             let mut live = if skip { !1 } else { !0 };
             skip = false;
             loop {
+                if matches!(self.state, State::Plain) {
+                    let stops = live & (line_ends | quotes);
+                    let before = stops.wrapping_sub(1) & !stops;
+                    self.push_plain(base, live & before & delimiters);
+                    live &= !before;
+                }
                 let quoted = matches!(self.state, State::Quoted { .. });
-                let bits = live & if quoted { quotes } else { ends | quotes };
+                let outside = delimiters | line_ends | quotes;
+                let bits = live & if quoted { quotes } else { outside };
                 if bits == 0 {
                     break;
                 }
@@ -214,6 +240,22 @@ impl Scan<'_> {
             base += BLOCK;
         }
         self.end_of_text()
+    }
+
+    /// Ends a field at each of these delimiters of the block at `base`, with nothing but text between them.
+    #[inline(always)]
+    fn push_plain(&mut self, base: usize, mut delimiters: u64) {
+        let mut start = self.start;
+        while delimiters != 0 {
+            let at = base + delimiters.trailing_zeros() as usize;
+            delimiters &= delimiters - 1;
+            self.fields.push(Field {
+                start: start as u32,
+                length: (at - start) as u32,
+            });
+            start = at + 1;
+        }
+        self.start = start;
     }
 
     /// A delimiter, a newline or a quote outside quotes.

@@ -8,8 +8,9 @@ pub const BLOCK: usize = 64;
 /// Bit `i` stands for byte `i` of the block.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Marks {
-    /// Delimiters, line feeds and carriage returns.
-    pub ends: u64,
+    pub delimiters: u64,
+    /// Line feeds and carriage returns.
+    pub line_ends: u64,
     /// And escape characters.
     pub quotes: u64,
     pub is_ascii: bool,
@@ -68,12 +69,8 @@ mod imp {
             u8x16_splat(b'\n'),
             u8x16_splat(b'\r'),
         );
-        let ends = joined(quarters.map(|q| {
-            v128_or(
-                u8x16_eq(q, delimiter),
-                v128_or(u8x16_eq(q, lf), u8x16_eq(q, cr)),
-            )
-        }));
+        let delimiters = joined(quarters.map(|q| u8x16_eq(q, delimiter)));
+        let line_ends = joined(quarters.map(|q| v128_or(u8x16_eq(q, lf), u8x16_eq(q, cr))));
         let mark = |mark: Option<u8>| match mark {
             Some(byte) => joined(quarters.map(|q| u8x16_eq(q, u8x16_splat(byte)))),
             None => 0,
@@ -82,7 +79,8 @@ mod imp {
         let [a, b, c, d] = quarters;
         let high = i8x16_bitmask(v128_or(v128_or(a, b), v128_or(c, d)));
         Marks {
-            ends,
+            delimiters,
+            line_ends,
             quotes,
             is_ascii: high == 0,
         }
@@ -111,7 +109,8 @@ mod imp {
     #[inline(always)]
     pub fn marks(block: &[u8; BLOCK], format: Format) -> Marks {
         Marks {
-            ends: set(block, |b| b == format.delimiter || b == b'\n' || b == b'\r'),
+            delimiters: marks_of(block, format.delimiter),
+            line_ends: set(block, |b| b == b'\n' || b == b'\r'),
             quotes: format.quote.map_or(0, |quote| marks_of(block, quote))
                 | format.escape.map_or(0, |escape| marks_of(block, escape)),
             is_ascii: block.is_ascii(),
@@ -137,18 +136,19 @@ mod tests {
         };
         for length in 1..=BLOCK {
             let mut text = vec![b'x'; length];
-            for (byte, is_end) in [
-                (b'|', true),
-                (b'\n', true),
-                (b'\r', true),
-                (b'"', false),
-                (b'\\', false),
-            ] {
+            for byte in *b"|\n\r\"\\" {
                 text[length - 1] = byte;
                 let bit = 1 << (length - 1);
-                let expected = if is_end { (bit, 0) } else { (0, bit) };
+                let expected = match byte {
+                    b'|' => (bit, 0, 0),
+                    b'\n' | b'\r' => (0, bit, 0),
+                    _ => (0, 0, bit),
+                };
                 let found = marks(&text, format);
-                assert_eq!((found.ends, found.quotes), expected);
+                assert_eq!(
+                    (found.delimiters, found.line_ends, found.quotes),
+                    expected
+                );
                 assert!(found.is_ascii);
                 assert_eq!(marks_of(&text, byte), bit);
             }

@@ -6,8 +6,8 @@ use crate::bindings::capabilities::dativo::connector::object_store::ByteStream;
 use crate::error::{Error, Result};
 
 /// How much is asked of the host at a time, in bytes. A call costs some microseconds; a block of this
-/// size is small beside the memory limit.
-const BLOCK_BYTES: u32 = 1 << 20;
+/// size stays in the caches until it is parsed.
+const BLOCK_BYTES: u32 = 512 << 10;
 
 /// Reads an object in order. What the host refuses becomes an I/O error that holds an [`Error`];
 /// [`ByteReader::error`] takes it out again.

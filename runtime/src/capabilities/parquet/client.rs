@@ -3,17 +3,18 @@
 //! Knows no wasm and no files. A batch goes in, encoded bytes come out whenever a row group is complete; nothing of a
 //! row group is ready before its end, since its columns follow one another in the file.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
+use parquet::schema::types::ColumnPath;
 
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 
@@ -38,12 +39,17 @@ const OPTIONS: [&str; 3] = ["compression", "row_group_rows", "metadata"];
 pub struct Encoder {
     schema: SchemaRef,
     sink: Sink,
-    /// `None` once finished, or after a failure.
-    writer: Option<ArrowWriter<Sink>>,
+    writer: Writer,
     rows: u64,
     rows_per_look: usize,
-    /// Encoded bytes, for when the writer is gone.
-    finished_bytes: u64,
+}
+
+enum Writer {
+    /// The first batch decides which columns get a dictionary.
+    Fresh(Options),
+    Open(Box<ArrowWriter<Sink>>),
+    /// Finished, or failed: with the bytes that it encoded.
+    Gone(u64),
 }
 
 impl Encoder {
@@ -52,22 +58,19 @@ impl Encoder {
         let options = Options::parse(options_json)?;
         // The writer below splits a batch at the end of a row group by calling itself, one level for each group.
         let rows_per_look = ROWS_PER_LOOK.min(options.row_group_rows);
-        let sink = Sink::default();
-        let writer = ArrowWriter::try_new(sink.clone(), schema.clone(), Some(options.properties()))
-            .map_err(|error| {
-                Failure::new(
-                    ErrorKind::Rejected,
-                    format!("the schema has no Parquet form: {error}"),
-                )
-                .hint("cast the column that it names to another type")
-            })?;
+        ArrowWriter::try_new(io::sink(), schema.clone(), None).map_err(|error| {
+            Failure::new(
+                ErrorKind::Rejected,
+                format!("the schema has no Parquet form: {error}"),
+            )
+            .hint("cast the column that it names to another type")
+        })?;
         Ok(Self {
             schema,
-            sink,
-            writer: Some(writer),
+            sink: Sink::default(),
+            writer: Writer::Fresh(options),
             rows: 0,
             rows_per_look,
-            finished_bytes: 0,
         })
     }
 
@@ -76,10 +79,11 @@ impl Encoder {
         // The declared schema, so that metadata of a single batch changes nothing.
         let batch = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())
             .map_err(|error| Failure::new(ErrorKind::InvalidData, error.to_string()))?;
-        let writer = self.writer.as_mut().ok_or_else(finished)?;
+        let rows_per_look = self.rows_per_look;
+        let writer = self.open(Some(&batch))?;
         let mut start = 0;
         while start < batch.num_rows() {
-            let rows = self.rows_per_look.min(batch.num_rows() - start);
+            let rows = rows_per_look.min(batch.num_rows() - start);
             let written = writer.write(&batch.slice(start, rows)).and_then(|()| {
                 if writer.in_progress_size() < ROW_GROUP_BYTES {
                     return Ok(());
@@ -87,7 +91,7 @@ impl Encoder {
                 writer.flush()
             });
             if let Err(error) = written {
-                self.writer = None;
+                self.writer = Writer::Gone(0);
                 return Err(broken(&error));
             }
             start += rows;
@@ -98,26 +102,44 @@ impl Encoder {
 
     /// Encoded bytes that are ready and were not taken.
     pub fn take(&mut self) -> Result<Vec<u8>> {
-        if self.writer.is_none() {
-            return Err(finished());
+        match self.writer {
+            Writer::Gone(_) => Err(finished()),
+            Writer::Fresh(_) | Writer::Open(_) => Ok(self.sink.drain()),
         }
-        Ok(self.sink.drain())
     }
 
     /// Encoded bytes so far, taken or not, with an estimate of the open row group.
     pub fn size(&self) -> u64 {
         match &self.writer {
-            Some(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
-            None => self.finished_bytes,
+            Writer::Fresh(_) => 0,
+            Writer::Open(writer) => (writer.bytes_written() + writer.in_progress_size()) as u64,
+            Writer::Gone(bytes) => *bytes,
         }
     }
 
     /// The bytes after the last `take`. Only `rows` and `size` answer afterwards.
     pub fn finish(&mut self) -> Result<Vec<u8>> {
-        let mut writer = self.writer.take().ok_or_else(finished)?;
-        writer.finish().map_err(|error| broken(&error))?;
-        self.finished_bytes = writer.bytes_written() as u64;
+        let writer = self.open(None)?;
+        let finished = writer.finish();
+        let bytes = writer.bytes_written() as u64;
+        self.writer = Writer::Gone(bytes);
+        finished.map_err(|error| broken(&error))?;
         Ok(self.sink.drain())
+    }
+
+    /// The writer, made for a file that begins with `first` where there is none yet.
+    fn open(&mut self, first: Option<&RecordBatch>) -> Result<&mut ArrowWriter<Sink>> {
+        if let Writer::Fresh(options) = &self.writer {
+            let plain = first.map_or_else(Vec::new, plain_columns);
+            let properties = options.properties(plain);
+            let writer = ArrowWriter::try_new(self.sink.clone(), self.schema.clone(), Some(properties))
+                .map_err(|error| broken(&error))?;
+            self.writer = Writer::Open(Box::new(writer));
+        }
+        match &mut self.writer {
+            Writer::Open(writer) => Ok(writer),
+            Writer::Fresh(_) | Writer::Gone(_) => Err(finished()),
+        }
     }
 
     pub fn rows(&self) -> u64 {
@@ -126,10 +148,13 @@ impl Encoder {
 
     /// Host memory that the encoder holds now, in bytes.
     pub fn memory_bytes(&self) -> usize {
-        let open = self.writer.as_ref().map_or(0, |writer| {
-            let chunks = writer.flushed_row_groups().len() * self.schema.fields().len();
-            writer.memory_size() + chunks * FOOTER_BYTES_PER_COLUMN_CHUNK
-        });
+        let open = match &self.writer {
+            Writer::Open(writer) => {
+                let chunks = writer.flushed_row_groups().len() * self.schema.fields().len();
+                writer.memory_size() + chunks * FOOTER_BYTES_PER_COLUMN_CHUNK
+            }
+            Writer::Fresh(_) | Writer::Gone(_) => 0,
+        };
         open + self.sink.held_bytes()
     }
 
@@ -241,13 +266,19 @@ impl Options {
         Ok(options)
     }
 
-    fn properties(self) -> WriterProperties {
+    /// `plain` are columns without a dictionary.
+    fn properties(&self, plain: Vec<ColumnPath>) -> WriterProperties {
         let metadata = self
             .metadata
-            .into_iter()
-            .map(|(key, value)| KeyValue::new(key, value))
+            .iter()
+            .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
             .collect();
-        WriterProperties::builder()
+        let builder = plain
+            .into_iter()
+            .fold(WriterProperties::builder(), |builder, column| {
+                builder.set_column_dictionary_enabled(column, false)
+            });
+        builder
             .set_created_by(concat!("dativo-wasm ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(self.compression)
             .set_max_row_group_row_count(Some(self.row_group_rows))
@@ -282,6 +313,59 @@ fn unknown_option(key: &str) -> Failure {
 
 fn invalid(message: String) -> Failure {
     Failure::new(ErrorKind::InvalidConfig, message)
+}
+
+/// Rows of the first batch that are looked at for values that repeat.
+const SAMPLE_ROWS: usize = 4096;
+
+/// A dictionary is given up at this size, in bytes: the default of the encoder.
+const DICTIONARY_BYTES: usize = 1 << 20;
+
+/// Columns whose dictionary would be given up anyway, in every row group after a megabyte of work.
+fn plain_columns(batch: &RecordBatch) -> Vec<ColumnPath> {
+    let fields = batch.schema();
+    let columns = fields.fields().iter().zip(batch.columns());
+    columns
+        .filter(|(_, column)| dictionary_bytes(column) > DICTIONARY_BYTES)
+        .map(|(field, _)| ColumnPath::from(field.name().as_str()))
+        .collect()
+}
+
+/// An estimate of what all different values of a column take. Of `n` values drawn from `d`, about `n * n / 2d` are
+/// there already; so the fewer repeat, the more there are. Values that repeat close together look like few.
+fn dictionary_bytes(column: &ArrayRef) -> usize {
+    let column = column.slice(0, column.len().min(SAMPLE_ROWS));
+    let data = column.to_data();
+    let mut values: Vec<&[u8]> = Vec::new();
+    let present = (0..column.len()).filter(|row| column.is_valid(*row));
+    match (column.data_type(), data.buffers()) {
+        (DataType::Utf8, _) => {
+            let column = column.as_string::<i32>();
+            values.extend(present.map(|row| column.value(row).as_bytes()));
+        }
+        (DataType::Binary, _) => {
+            let column = column.as_binary::<i32>();
+            values.extend(present.map(|row| column.value(row)));
+        }
+        (kind, [buffer]) if !matches!(kind, DataType::Dictionary(..)) => {
+            let Some(width) = kind.primitive_width() else {
+                return 0;
+            };
+            let start = data.offset() * width;
+            let column = &buffer.as_slice()[start..start + data.len() * width];
+            values.extend(present.map(|row| &column[row * width..(row + 1) * width]));
+        }
+        _ => return 0,
+    }
+    let count = values.len();
+    let bytes: usize = values.iter().map(|value| value.len()).sum();
+    let distinct = values.into_iter().collect::<HashSet<_>>().len();
+    let repeated = count - distinct;
+    // Too few values say nothing.
+    if count < SAMPLE_ROWS / 4 {
+        return 0;
+    }
+    count * count / (2 * repeated).max(1) * (bytes / count)
 }
 
 /// What is encoded and not taken: shared between the encoder and the writer inside it.
@@ -319,7 +403,8 @@ impl io::Write for Sink {
 mod tests {
     use arrow::array::*;
     use arrow::compute::concat_batches;
-    use arrow::datatypes::{DataType, Field, Int32Type};
+    use arrow::datatypes::{Field, Int32Type};
+    use parquet::basic::Encoding;
     use parquet::arrow::arrow_reader::{
         ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
     };
@@ -483,6 +568,39 @@ mod tests {
                 .iter()
                 .any(|pair| pair.key == "run" && pair.value.as_deref() == Some("7f"))
         );
+    }
+
+    #[test]
+    fn a_dictionary_is_not_begun_where_values_hardly_repeat() {
+        let rows = 300_000;
+        let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+        let spread = |n: i64, of: i64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64) >> 8).rem_euclid(of);
+        let text: ArrayRef = Arc::new(StringArray::from_iter_values(
+            (0..rows).map(|n| format!("comment number {}", spread(n, rows))),
+        ));
+        let batch = RecordBatch::try_from_iter([
+            ("few", column((0..rows).map(|n| n % 7).collect())),
+            ("some", column((0..rows).map(|n| spread(n, 20_000)).collect())),
+            ("many", column((0..rows).map(|n| spread(n, rows)).collect())),
+            ("text", text),
+            ("null", Arc::new(Int64Array::new_null(rows as usize))),
+        ])
+        .unwrap();
+        let mut encoder = Encoder::create(batch.schema(), "").unwrap();
+        // What was taken before the first batch is no part of the file yet.
+        assert_eq!(encoder.take().unwrap(), b"");
+        encoder.write(&batch).unwrap();
+        let mut file = encoder.take().unwrap();
+        file.extend(encoder.finish().unwrap());
+        let reader = ParquetRecordBatchReaderBuilder::try_new(bytes(file)).unwrap();
+        let row_group = reader.metadata().row_group(0).clone();
+        let has_dictionary = |column: usize| {
+            let mut encodings = row_group.column(column).encodings();
+            encodings.any(|encoding| encoding == Encoding::RLE_DICTIONARY)
+        };
+        assert_eq!([0, 1, 2, 3, 4].map(has_dictionary), [true, true, false, false, true]);
+        let read: Vec<RecordBatch> = reader.build().unwrap().map(|batch| batch.unwrap()).collect();
+        assert_eq!(concat_batches(&batch.schema(), &read).unwrap(), batch);
     }
 
     #[test]

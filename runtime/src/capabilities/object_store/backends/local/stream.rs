@@ -1,6 +1,5 @@
 //! An object's bytes in order, decompressed where asked.
 
-use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use bzip2::bufread::MultiBzDecoder;
