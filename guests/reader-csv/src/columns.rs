@@ -117,8 +117,14 @@ enum Values {
     },
     Bool(BooleanBufferBuilder),
     Date(Vec<i32>),
-    Timestamp { micros: Vec<i64>, has_zone: bool },
-    String { ends: Vec<i32>, bytes: Vec<u8> },
+    Timestamp {
+        micros: Vec<i64>,
+        has_zone: bool,
+    },
+    String {
+        ends: Vec<i32>,
+        bytes: Vec<u8>,
+    },
 }
 
 impl Builder {
@@ -193,7 +199,10 @@ impl Builder {
                 })
             }
             Values::Bool(values) => {
-                column.each(|upto, length| boolean(last(upto, length)), |value| values.append(value))
+                let mut parsed = Vec::new();
+                let done = column.typed(&mut parsed, |upto, length| boolean(last(upto, length)));
+                values.append_slice(&parsed);
+                done
             }
             Values::Date(values) => column.typed(values, |upto, length| {
                 let text = last(upto, length);
@@ -320,32 +329,16 @@ impl<'a> Input<'a> {
     ///
     /// Not inlined: a loop of its own has the registers to itself.
     #[inline(never)]
-    fn typed<T: Copy + Default>(
+    fn typed<T: Default>(
         self,
         values: &mut Vec<T>,
         parse: impl Fn(&[u8], usize) -> Option<T>,
     ) -> Result<(), Misfit> {
-        let start = values.len();
-        values.resize(start + self.chunk.records(), T::default());
-        let mut slots = values[start..].iter_mut();
-        self.each(parse, |value| {
-            if let Some(slot) = slots.next() {
-                *slot = value;
-            }
-        })
-    }
-
-    /// Hands every value to `push`.
-    #[inline(always)]
-    fn each<T: Default>(
-        self,
-        parse: impl Fn(&[u8], usize) -> Option<T>,
-        mut push: impl FnMut(T),
-    ) -> Result<(), Misfit> {
         let (text, nulls) = (self.chunk.text, self.chunk.nulls);
         // Values since the last null: most chunks have none.
         let mut present = 0;
-        for (record, field) in self.fields().enumerate() {
+        let mut misfit = None;
+        values.extend(self.fields().enumerate().map(|(record, field)| {
             let (upto, length) = if field.is_escaped() {
                 let value = field.value(text, self.chunk.format, self.scratch);
                 (value, value.len())
@@ -356,14 +349,16 @@ impl<'a> Input<'a> {
                 self.nulls.append_n_non_nulls(present);
                 self.nulls.append_null();
                 present = 0;
-                push(T::default());
-            } else {
-                present += 1;
-                push(parse(upto, length).ok_or(Misfit(record))?);
+                return T::default();
             }
-        }
+            present += 1;
+            parse(upto, length).unwrap_or_else(|| {
+                misfit.get_or_insert(Misfit(record));
+                T::default()
+            })
+        }));
         self.nulls.append_n_non_nulls(present);
-        Ok(())
+        misfit.map_or(Ok(()), Err)
     }
 
     /// A quoted text is never null: `""` is an empty string.
@@ -374,7 +369,11 @@ impl<'a> Input<'a> {
         ends.resize(first + self.chunk.records(), 0);
         let total: usize = self.fields().map(Field::length).sum();
         // A character of Latin-1 takes two bytes at most.
-        let room = if self.chunk.is_latin1 { 2 * total } else { total };
+        let room = if self.chunk.is_latin1 {
+            2 * total
+        } else {
+            total
+        };
         let mut at = bytes.len();
         bytes.resize(at + room + COPY_BYTES, 0);
         let mut present = 0;

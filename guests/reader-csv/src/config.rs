@@ -118,7 +118,9 @@ impl Config {
             return Err(Error::invalid_config("`quote` and `delimiter` must differ"));
         }
         if escape == Some(delimiter) {
-            return Err(Error::invalid_config("`escape` and `delimiter` must differ"));
+            return Err(Error::invalid_config(
+                "`escape` and `delimiter` must differ",
+            ));
         }
         if escape.is_some() && quote.is_none() {
             return Err(Error::invalid_config(
@@ -233,7 +235,10 @@ mod tests {
             (r#"{"quote": ","}"#, "must differ"),
             (r#"{"escape": "ab"}"#, "`escape` must be one ASCII"),
             (r#"{"escape": ","}"#, "must differ"),
-            (r#"{"escape": "|", "quote": ""}"#, "`escape` needs a `quote`"),
+            (
+                r#"{"escape": "|", "quote": ""}"#,
+                "`escape` needs a `quote`",
+            ),
         ] {
             let error = config(config_text).source("f.csv").unwrap_err();
             assert!(error.message.contains(message), "{}", error.message);

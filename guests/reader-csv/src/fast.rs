@@ -61,8 +61,8 @@ pub fn decimal(upto: &[u8], length: usize, precision: u8, scale: u8) -> Option<i
         eight_or_sixteen(upto, length)? * scaled
     };
     let fits = usize::from(precision) >= MAX_DIGITS || magnitude < 10u64.pow(precision.into());
-    let value = i128::from(magnitude);
-    fits.then_some(if negative { -value } else { value })
+    let value = magnitude as i64;
+    fits.then_some(i128::from(if negative { -value } else { value }))
 }
 
 /// Digits, and at most seven more after a point, that a double holds exactly before the point is set.
@@ -216,13 +216,24 @@ mod tests {
     #[test]
     fn common_forms_are_known() {
         let of = |text: &str| (format!("1234567,{text}"), text.len());
-        for text in ["0", "7", "-12", "12345678", "-123456789", "1234567890123456"] {
+        for text in [
+            "0",
+            "7",
+            "-12",
+            "12345678",
+            "-123456789",
+            "1234567890123456",
+        ] {
             let (upto, length) = of(text);
             assert_eq!(int64(upto.as_bytes(), length), text.parse().ok(), "{text}");
         }
         for text in ["0.5", "-1.25", "17", "123456.1234567", "-0.0", "16473.51"] {
             let (upto, length) = of(text);
-            assert_eq!(float64(upto.as_bytes(), length), text.parse().ok(), "{text}");
+            assert_eq!(
+                float64(upto.as_bytes(), length),
+                text.parse().ok(),
+                "{text}"
+            );
         }
         for (text, expected) in [("0.04", 4), ("-16473.51", -1_647_351), ("17", 1700)] {
             let (upto, length) = of(text);

@@ -20,10 +20,16 @@ pub fn matches(pattern: &str, path: &str) -> bool {
         text.strip_prefix("./").unwrap_or(text).split('/').collect()
     }
     let (pattern, path) = (names(pattern), names(path));
-    covers(&pattern, &path, |pattern| *pattern == "**", |pattern, name| {
-        let (pattern, name): (Vec<char>, Vec<char>) = (pattern.chars().collect(), name.chars().collect());
-        covers(&pattern, &name, |c| *c == '*', |c, other| c == other)
-    })
+    covers(
+        &pattern,
+        &path,
+        |pattern| *pattern == "**",
+        |pattern, name| {
+            let (pattern, name): (Vec<char>, Vec<char>) =
+                (pattern.chars().collect(), name.chars().collect());
+            covers(&pattern, &name, |c| *c == '*', |c, other| c == other)
+        },
+    )
 }
 
 /// Whether `items` fit `pattern`, in which an item that is `any` stands for any number of them. Time is the
@@ -80,7 +86,11 @@ mod tests {
         check("*.csv", "./a.csv", true);
         check("./*.csv", "./a.csv", true);
         check("file:///data/*.csv", "file:///data/a%20b.csv", true);
-        check("d*/**/*a*a*a*a*b", &("d/".repeat(200) + &"a".repeat(200)), false);
+        check(
+            "d*/**/*a*a*a*a*b",
+            &("d/".repeat(200) + &"a".repeat(200)),
+            false,
+        );
     }
 
     #[test]

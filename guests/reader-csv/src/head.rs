@@ -85,8 +85,7 @@ impl<'a> Table<'a> {
                 order
             }
             None => {
-                self.empty
-                    .get_or_insert_with(|| empty(self.config, source));
+                self.empty.get_or_insert_with(|| empty(self.config, source));
                 None
             }
         };
@@ -155,21 +154,35 @@ impl<'a> Table<'a> {
             .collect();
         let differ = |this: &str, verb: &str, other: &str, name: &str| {
             let name = shown(name.as_bytes());
-            Error::invalid_data(format!("{this} {verb} column {name}, and {other} has it")).hint(hint)
+            Error::invalid_data(format!("{this} {verb} column {name}, and {other} has it"))
+                .hint(hint)
         };
         let Some(order) = order else {
             let mut known_names = known.columns.iter().map(|column| column.name.as_str());
             let missing = known_names.find(|name| !places.contains_key(name));
-            return Err(differ(&source.file, "lacks", &known.file, missing.unwrap_or_default()));
+            return Err(differ(
+                &source.file,
+                "lacks",
+                &known.file,
+                missing.unwrap_or_default(),
+            ));
         };
         if names.len() > order.len() {
-            let known_names: HashSet<&str> =
-                known.columns.iter().map(|column| column.name.as_str()).collect();
-            let more = names.iter().find(|name| !known_names.contains(name.as_str()));
+            let known_names: HashSet<&str> = known
+                .columns
+                .iter()
+                .map(|column| column.name.as_str())
+                .collect();
+            let more = names
+                .iter()
+                .find(|name| !known_names.contains(name.as_str()));
             let more = more.map_or("", String::as_str);
             return Err(differ(&known.file, "lacks", &source.file, more));
         }
-        let is_same = order.iter().enumerate().all(|(column, place)| column == *place);
+        let is_same = order
+            .iter()
+            .enumerate()
+            .all(|(column, place)| column == *place);
         Ok((!is_same).then_some(order))
     }
 
@@ -250,10 +263,7 @@ impl<R: BufRead> Reader<'_, R> {
                 return Ok(());
             }
         };
-        Err(
-            Error::invalid_data(format!("{} is {what}, not text", self.source.file))
-                .hint(hint),
-        )
+        Err(Error::invalid_data(format!("{} is {what}, not text", self.source.file)).hint(hint))
     }
 
     /// Scans whole records from the start of the text, at least one where there is one.

@@ -148,9 +148,9 @@ impl CsvReader {
             return Ok(plan);
         }
         let found = self.found()?;
-        let (old, new): (Vec<_>, Vec<_>) = found.into_iter().partition(|(name, version)| {
-            self.config.incremental && self.state.has(name, version)
-        });
+        let (old, new): (Vec<_>, Vec<_>) = found
+            .into_iter()
+            .partition(|(name, version)| self.config.incremental && self.state.has(name, version));
         let mut table = Table::new(&self.config);
         let mut files = Vec::with_capacity(new.len());
         for (name, version) in new {

@@ -145,10 +145,7 @@ mod tests {
                     _ => (0, 0, bit),
                 };
                 let found = marks(&text, format);
-                assert_eq!(
-                    (found.delimiters, found.line_ends, found.quotes),
-                    expected
-                );
+                assert_eq!((found.delimiters, found.line_ends, found.quotes), expected);
                 assert!(found.is_ascii);
                 assert_eq!(marks_of(&text, byte), bit);
             }

@@ -121,9 +121,7 @@ fn to_text(value: &impl Serialize) -> Result<String> {
 pub fn targets(sizes: &[u64], least: u64, max: u32) -> Vec<Vec<u64>> {
     let total: u64 = sizes.iter().sum();
     let pieces = (total / least.max(1)).clamp(1, u64::from(max.max(1)));
-    let mut targets = (1..pieces)
-        .map(|piece| total / pieces * piece)
-        .peekable();
+    let mut targets = (1..pieces).map(|piece| total / pieces * piece).peekable();
     let mut start = 0;
     let mut found = Vec::with_capacity(sizes.len());
     for size in sizes {
@@ -172,14 +170,15 @@ mod tests {
                 column("sampled", Origin::Sampled),
             ],
         };
-        let old = State::parse(Some(
-            r#"{"files":{"b.csv":{"size":5,"modified_ms":6}}}"#,
-        ));
+        let old = State::parse(Some(r#"{"files":{"b.csv":{"size":5,"modified_ms":6}}}"#));
         let ends = [split.end_text().unwrap(), split.end_text().unwrap()];
         let state = State::parse(Some(&old.unwrap().after(&ends).unwrap())).unwrap();
         assert!(state.has("a.csv", &version(1, 2)));
         assert!(state.has("d.csv", &version(1, 2)));
-        assert!(state.has("b.csv", &version(5, 6)), "what was read before stays");
+        assert!(
+            state.has("b.csv", &version(5, 6)),
+            "what was read before stays"
+        );
         assert!(!state.has("a.csv", &version(1, 3)));
         assert!(!state.has("a.csv", &version(2, 2)));
         assert!(!state.has("c.csv", &version(1, 2)));
@@ -191,7 +190,11 @@ mod tests {
     #[test]
     fn no_piece_is_aimed_below_the_least() {
         let check = |sizes: &[u64], least, max, expected: &[&[u64]]| {
-            assert_eq!(targets(sizes, least, max), expected, "{sizes:?} {least} {max}");
+            assert_eq!(
+                targets(sizes, least, max),
+                expected,
+                "{sizes:?} {least} {max}"
+            );
         };
         check(&[], 1024, 8, &[]);
         check(&[0], 1024, 8, &[&[]]);

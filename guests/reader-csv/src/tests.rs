@@ -206,12 +206,7 @@ fn refuses_broken_texts_and_says_where() {
         "`f.csv` line 1, byte 1: `0xe4` is not UTF-8",
         "iconv",
     );
-    refused(
-        b"\xff\xfea\0",
-        "{}",
-        "`f.csv` is UTF-16, not text",
-        "iconv",
-    );
+    refused(b"\xff\xfea\0", "{}", "`f.csv` is UTF-16, not text", "iconv");
     refused(
         b"\x1f\x8b\x08",
         "{}",
@@ -450,7 +445,10 @@ fn wide_records_make_small_batches() {
     let batches = batches(text.as_bytes(), &config, 65_536);
     let sizes = batches.iter().map(RecordBatch::get_array_memory_size);
     assert!(sizes.max() < Some(32 << 20));
-    assert_eq!(batches.iter().map(RecordBatch::num_rows).sum::<usize>(), 300);
+    assert_eq!(
+        batches.iter().map(RecordBatch::num_rows).sum::<usize>(),
+        300
+    );
 }
 
 #[test]
@@ -597,7 +595,8 @@ fn latin_1_is_read_as_its_characters() {
 
 #[test]
 fn declared_numbers_are_exact_or_refused() {
-    let schema = r#"{"schema": [{"name": "n", "type": "int32"}, {"name": "d", "type": "decimal(5,2)"}]}"#;
+    let schema =
+        r#"{"schema": [{"name": "n", "type": "int32"}, {"name": "d", "type": "decimal(5,2)"}]}"#;
     check(
         "n,d\n-2147483648,-999.99\n+7,.5\n,\n",
         schema,
@@ -651,7 +650,10 @@ fn several_files_are_one_table() {
     let (heads, columns) = heads(&files, &config, r#"{"files":{}}"#).unwrap();
     assert_eq!(heads[1].order, None);
     assert_eq!(heads[2].order, Some(vec![1, 0]));
-    let kinds: Vec<String> = columns.iter().map(|c| format!("{}:{}", c.name, c.kind)).collect();
+    let kinds: Vec<String> = columns
+        .iter()
+        .map(|c| format!("{}:{}", c.name, c.kind))
+        .collect();
     assert_eq!(kinds, ["a:float64", "b:string"]);
     let text = Text {
         window: Window::new(&files[2].as_bytes()[4..], None, 2),
@@ -679,5 +681,10 @@ fn a_type_that_was_inferred_once_is_kept() {
         error.message,
         "`a.csv` line 2, column 1 `a`: `x` is not an int64"
     );
-    assert!(error.hint.unwrap().contains("earlier runs read this column as int64"));
+    assert!(
+        error
+            .hint
+            .unwrap()
+            .contains("earlier runs read this column as int64")
+    );
 }

@@ -71,10 +71,7 @@ impl wit::HostUpload for State {
     async fn create(&mut self, url: String, run: String) -> Answer<Resource<HostUpload>> {
         let place = granted!(self.object(Access::Write, &url));
         Ok(match blocking(move || Upload::create(&place, &run)).await {
-            Ok(upload) => self.hold(
-                HostUpload(Arc::new(Mutex::new(Some(upload)))),
-                UPLOAD_BYTES,
-            ),
+            Ok(upload) => self.hold(HostUpload(Arc::new(Mutex::new(Some(upload)))), UPLOAD_BYTES),
             Err(error) => Err(error),
         })
     }

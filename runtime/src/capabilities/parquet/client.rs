@@ -132,8 +132,9 @@ impl Encoder {
         if let Writer::Fresh(options) = &self.writer {
             let plain = first.map_or_else(Vec::new, plain_columns);
             let properties = options.properties(plain);
-            let writer = ArrowWriter::try_new(self.sink.clone(), self.schema.clone(), Some(properties))
-                .map_err(|error| broken(&error))?;
+            let writer =
+                ArrowWriter::try_new(self.sink.clone(), self.schema.clone(), Some(properties))
+                    .map_err(|error| broken(&error))?;
             self.writer = Writer::Open(Box::new(writer));
         }
         match &mut self.writer {
@@ -332,7 +333,8 @@ fn plain_columns(batch: &RecordBatch) -> Vec<ColumnPath> {
 }
 
 /// An estimate of what all different values of a column take. Of `n` values drawn from `d`, about `n * n / 2d` are
-/// there already; so the fewer repeat, the more there are. Values that repeat close together look like few.
+/// there already; so the fewer repeat, the more there are. A value that follows itself is one draw: sorted columns have
+/// as many values as others.
 fn dictionary_bytes(column: &ArrayRef) -> usize {
     let column = column.slice(0, column.len().min(SAMPLE_ROWS));
     let data = column.to_data();
@@ -357,15 +359,11 @@ fn dictionary_bytes(column: &ArrayRef) -> usize {
         }
         _ => return 0,
     }
-    let count = values.len();
+    values.dedup();
+    let drawn = values.len();
     let bytes: usize = values.iter().map(|value| value.len()).sum();
-    let distinct = values.into_iter().collect::<HashSet<_>>().len();
-    let repeated = count - distinct;
-    // Too few values say nothing.
-    if count < SAMPLE_ROWS / 4 {
-        return 0;
-    }
-    count * count / (2 * repeated).max(1) * (bytes / count)
+    let repeated = drawn - values.into_iter().collect::<HashSet<_>>().len();
+    drawn * bytes / (2 * repeated).max(1)
 }
 
 /// What is encoded and not taken: shared between the encoder and the writer inside it.
@@ -404,10 +402,10 @@ mod tests {
     use arrow::array::*;
     use arrow::compute::concat_batches;
     use arrow::datatypes::{Field, Int32Type};
-    use parquet::basic::Encoding;
     use parquet::arrow::arrow_reader::{
         ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
     };
+    use parquet::basic::Encoding;
     use parquet::file::metadata::PageIndexPolicy;
 
     use super::*;
@@ -574,14 +572,20 @@ mod tests {
     fn a_dictionary_is_not_begun_where_values_hardly_repeat() {
         let rows = 300_000;
         let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
-        let spread = |n: i64, of: i64| (n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64) >> 8).rem_euclid(of);
+        let spread = |n: i64, of: i64| {
+            (n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64) >> 8).rem_euclid(of)
+        };
         let text: ArrayRef = Arc::new(StringArray::from_iter_values(
             (0..rows).map(|n| format!("comment number {}", spread(n, rows))),
         ));
         let batch = RecordBatch::try_from_iter([
             ("few", column((0..rows).map(|n| n % 7).collect())),
-            ("some", column((0..rows).map(|n| spread(n, 20_000)).collect())),
+            (
+                "some",
+                column((0..rows).map(|n| spread(n, 20_000)).collect()),
+            ),
             ("many", column((0..rows).map(|n| spread(n, rows)).collect())),
+            ("sorted", column((0..rows).map(|n| n / 4).collect())),
             ("text", text),
             ("null", Arc::new(Int64Array::new_null(rows as usize))),
         ])
@@ -598,8 +602,15 @@ mod tests {
             let mut encodings = row_group.column(column).encodings();
             encodings.any(|encoding| encoding == Encoding::RLE_DICTIONARY)
         };
-        assert_eq!([0, 1, 2, 3, 4].map(has_dictionary), [true, true, false, false, true]);
-        let read: Vec<RecordBatch> = reader.build().unwrap().map(|batch| batch.unwrap()).collect();
+        assert_eq!(
+            [0, 1, 2, 3, 4, 5].map(has_dictionary),
+            [true, true, false, false, false, true]
+        );
+        let read: Vec<RecordBatch> = reader
+            .build()
+            .unwrap()
+            .map(|batch| batch.unwrap())
+            .collect();
         assert_eq!(concat_batches(&batch.schema(), &read).unwrap(), batch);
     }
 

@@ -43,10 +43,12 @@ const COMPRESSIONS: [(Compression, &str, &str, &str); 3] = [
 impl Compression {
     fn parse(text: &str, name: &str) -> Result<Self> {
         let name = name.to_ascii_lowercase();
-        let found = COMPRESSIONS.iter().find(|(_, called, ending, _)| match text {
-            "auto" => name.ends_with(ending),
-            text => text == *called,
-        });
+        let found = COMPRESSIONS
+            .iter()
+            .find(|(_, called, ending, _)| match text {
+                "auto" => name.ends_with(ending),
+                text => text == *called,
+            });
         match (found, text) {
             (Some((compression, ..)), _) => Ok(*compression),
             (None, "none" | "auto") => Ok(Self::None),
@@ -123,7 +125,10 @@ impl ByteStream {
         let text = error.to_string();
         if text.contains("too much memory") {
             let limit = 1u64 << (MAX_ZSTD_WINDOW_LOG - 20);
-            let message = format!("`{}` needs a zstd window of more than {limit} MiB", self.name);
+            let message = format!(
+                "`{}` needs a zstd window of more than {limit} MiB",
+                self.name
+            );
             return Failure::new(ErrorKind::LimitExceeded, message)
                 .hint("compress it with a smaller window, such as `zstd -19` without `--long`");
         }

@@ -604,7 +604,10 @@ fn streams_bytes_plain_from_an_offset_and_out_of_compressed_files() {
     let (first, second) = text.split_at(100_000);
     // Several members, streams or frames in a file are one text.
     for (name, pack) in PACKERS {
-        bench.file(name, &[pack(first.as_bytes()), pack(second.as_bytes())].concat());
+        bench.file(
+            name,
+            &[pack(first.as_bytes()), pack(second.as_bytes())].concat(),
+        );
     }
     for (name, offset, compression, expected) in [
         ("out/a.csv", 0, "none", text.as_str()),
