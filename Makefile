@@ -10,10 +10,10 @@ WASM := guests/target/$(TARGET)/release
 BIN := target/release/dativo-wasm
 VENV ?= target/test-venv
 
-.PHONY: help run test lint guests target venv soak bench
+.PHONY: help run test lint guests target venv soak bench bench-csv
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: guests ## Build everything in release and run jobs/quickstart.yaml: a CSV becomes Parquet
 	@echo "== building the runtime (release; some minutes the first time)"
@@ -81,3 +81,7 @@ soak: guests venv ## The heavy proofs: hundreds of kills (minutes)
 bench: ## Warm start and peak memory of the release build (after make run)
 	bench/warm_start.sh
 	bench/memory.sh
+
+bench-csv: guests ## CSV against polars, duckdb and pyarrow (an hour; QUICK=1: ten minutes)
+	cargo build --release -p dativo-wasm
+	bench/csv/run.sh
