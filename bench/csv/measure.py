@@ -16,9 +16,12 @@ import sys
 import tempfile
 import time
 
-from tables import table
-
 HERE = os.path.dirname(os.path.abspath(__file__))
+SUPPORT = os.path.join(HERE, "../../tests/support")
+sys.path.append(SUPPORT)
+
+from tables import schema, table  # noqa: E402: it is found there
+
 PEERS = ["polars", "duckdb", "pyarrow_read", "pyarrow_stream"]
 CORES = sorted(os.sched_getaffinity(0))
 
@@ -35,7 +38,7 @@ class Contestant:
             return [sys.executable, f"{HERE}/peer.py", self.who, name, kind, self.goal, str(self.threads), file, out], out
         reader = {"file_path": file, "null_values": table(name)["nulls"]}
         if kind == "typed":
-            reader["schema"] = [{"name": column, "type": kind} for column, kind in table(name)["columns"].items()]
+            reader["schema"] = schema(name)
         parquet = {"implementation": "parquet", "config": {"path": out, "compression": "snappy"}}
         writer = parquet if self.goal == "parquet" else {"implementation": "discard"}
         job = {"tenant_id": "bench", "source": {"reader": {"type": "custom", "implementation": "csv", "config": reader}},
@@ -83,9 +86,9 @@ def failure(text):
 
 def verify(suite, out):
     name, kind, file = suite
-    command = [sys.executable, f"{HERE}/verify.py", name, kind, file.removesuffix(".gz"), out]
+    command = [sys.executable, f"{SUPPORT}/verify.py", name, kind, file.removesuffix(".gz"), out]
     done = subprocess.run(command, capture_output=True, text=True)
-    return done.stdout.strip() if done.returncode == 0 else "WRONG: " + failure(done.stderr)
+    return json.loads(done.stdout) if done.returncode == 0 else "WRONG: " + failure(done.stderr)
 
 
 def machine_busy():

@@ -4,9 +4,12 @@ Usage: peer.py PEER TABLE typed|inferred arrow|parquet THREADS FILE OUT
 """
 
 import json
+import os
 import sys
 
-from tables import SQL, table
+sys.path.append(os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../tests/support"))
+
+from tables import SQL, table  # noqa: E402: it is found there
 
 
 def pyarrow_options(facts, typed):

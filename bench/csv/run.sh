@@ -18,23 +18,17 @@ fi
 mkdir -p "$home/data"
 
 venv=$home/venv
-if ! cmp -s bench/csv/requirements.txt "$venv/installed"; then
-  echo "== installing the peers (bench/csv/requirements.txt) into $venv" >&2
-  python3 -m venv --clear "$venv"
-  "$venv/bin/pip" install --quiet --disable-pip-version-check --no-deps -r bench/csv/requirements.txt
-  cp bench/csv/requirements.txt "$venv/installed"
-fi
+tests/support/venv.sh "$venv" bench/csv/requirements.txt >&2
 
 for factor in 0.2 "$scale"; do
   table=$home/data/lineitem-$factor.csv
   if [[ ! -s $table ]]; then
     echo "== making $table" >&2
-    "$venv/bin/tpchgen-cli" csv -s "$factor" -T lineitem --stdout -q -n 1 >"$table.part"
-    mv "$table.part" "$table"
+    "$venv/bin/python" tests/support/lineitem.py "$factor" "$table" >/dev/null
   fi
 done
 [[ -s $home/data/lineitem-0.2.csv.gz ]] || gzip -k "$home/data/lineitem-0.2.csv"
-[[ -s $home/data/flights.csv ]] || "$venv/bin/python" tests/support/flights.py "$home/data/flights.csv" >&2
+[[ -s $home/data/flights.csv ]] || "$venv/bin/python" tests/support/flights.py "$home/data/flights.csv" >/dev/null
 
 "$venv/bin/python" bench/csv/measure.py "$bin" "$home/data" "$rounds" "$scale" | tee "$home/csv.part"
 mv "$home/csv.part" "$home/csv.md"

@@ -1,9 +1,10 @@
-"""Compares a contestant's Parquet files with the CSV file, which duckdb reads as text. Prints a verdict.
+"""Compares Parquet files with the CSV file that they come from, which duckdb reads as text. Prints a verdict.
 
 Usage: verify.py TABLE typed|inferred CSV PARQUET
 
 For every column: how many values are null, and the sum of the hashes of the exact values (of the numbers
 themselves too, where the column has numbers). The order of rows is free. Inferred types may differ, values may not.
+What the CSV file says is kept beside it: it does not change.
 """
 
 import json
@@ -53,4 +54,5 @@ wrong += [] if codecs == {"SNAPPY"} else [f"compression {sorted(codecs)}"]
 if kind == "typed":
     wrong += other
 lesser = [line for line in other if "INTEGER" not in line and "BIGINT" not in line]
-print("WRONG: " + "; ".join(wrong)[:300] if wrong else "exact" + ("" if not lesser else ", but " + ", ".join(lesser)))
+verdict = "exact" + (", but " + ", ".join(lesser) if lesser else "")
+print(json.dumps("WRONG: " + "; ".join(wrong)[:300] if wrong else verdict))

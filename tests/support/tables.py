@@ -1,4 +1,10 @@
-"""The tables of the benchmark: columns with the types that everyone is told, and what stands for null."""
+"""Real tables of tests and benchmarks: the exact types of their columns, and what stands for null in them.
+
+Usage: tables.py TABLE    prints the reader's `schema` of it
+"""
+
+import json
+import sys
 
 LINEITEM = {
     "columns": {
@@ -29,3 +35,12 @@ SQL = {
 
 def table(name):
     return FLIGHTS if name == "flights" else LINEITEM
+
+
+def schema(name):
+    """For the reader."""
+    return [{"name": column, "type": kind} for column, kind in table(name)["columns"].items()]
+
+
+if __name__ == "__main__":
+    print(json.dumps(schema(sys.argv[1])))
