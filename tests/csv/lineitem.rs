@@ -2,15 +2,12 @@
 //! the text itself.
 
 use super::{error, job_text};
-use crate::support::{TestDir, cli, python};
+use crate::support::{TestDir, cli, python, soak};
 
-/// 7.5 MB, or with `DATIVO_SOAK` 1 GB; `DATIVO_SCALE` says otherwise (1 is 750 MB).
+/// 7.5 MB, or 1 GB in a soak; `DATIVO_SCALE` says otherwise (1 is 750 MB).
 fn scale() -> String {
-    let default = match std::env::var_os("DATIVO_SOAK") {
-        Some(_) => "1.35",
-        None => "0.01",
-    };
-    std::env::var("DATIVO_SCALE").unwrap_or_else(|_| default.to_owned())
+    let usual = if soak() { "1.35" } else { "0.01" };
+    std::env::var("DATIVO_SCALE").unwrap_or_else(|_| usual.to_owned())
 }
 
 #[test]

@@ -1,11 +1,11 @@
 //! Random tables that Python's `csv` module wrote are read cell by cell as it reads them itself.
 
 use super::{job_text, tables};
-use crate::support::{TestDir, cli, python};
+use crate::support::{TestDir, cli, python, soak};
 
-/// Tables of a style. `DATIVO_SOAK` makes many more of them, and others each time.
-fn tables_and_seed() -> (usize, u128) {
-    if std::env::var_os("DATIVO_SOAK").is_none() {
+/// How many tables of a style are made, and from what. A soak makes many more of them, and others each time.
+fn count_and_seed() -> (usize, u128) {
+    if !soak() {
         return (40, 1);
     }
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -13,7 +13,7 @@ fn tables_and_seed() -> (usize, u128) {
 }
 
 fn check(style: &str) {
-    let (count, seed) = tables_and_seed();
+    let (count, seed) = count_and_seed();
     let dir = TestDir::new();
     std::fs::create_dir(dir.path().join("jobs")).unwrap();
     let folder = dir.path().to_str().unwrap();
