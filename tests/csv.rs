@@ -108,7 +108,7 @@ fn run(dir: &TestDir, job: &str, reader: &str) -> Output {
     cli(dir, &["run", &format!("{job}.yaml"), "--json"])
 }
 
-fn job_text(job: &str, reader: &str, parallelism: usize) -> String {
+fn job_text(job: &str, reader: &str, parallelism: u64) -> String {
     format!(
         "tenant_id: t\nparallelism: {parallelism}\n\
          source: {{ reader: {{ type: custom, implementation: csv, config: {{ {reader} }} }} }}\n\

@@ -192,3 +192,23 @@ fn a_new_file_keeps_the_types_of_those_before() {
         "`data/c.csv` line 2, column 1 `n`: `word` is not an int64"
     );
 }
+
+/// What holds within a run holds from run to run: the target has one set of columns.
+#[test]
+fn a_new_file_has_the_columns_of_those_before() {
+    let check = |text: &str, expected: &str| {
+        let dir = folder(&[("data/a.csv", "n,s\n1,x\n")]);
+        let reader = "file_path: \"data/*.csv\"";
+        after_run(&dir, reader, 1);
+        put(&dir, "data/b.csv", text);
+        let output = run(&dir, "job", reader);
+        assert!(output.code != 0, "{text:?} was read: {}", output.stdout);
+        let (message, _) = error(&output).unwrap();
+        assert!(
+            message.contains("`data/b.csv`") && message.contains(expected),
+            "{message}"
+        );
+    };
+    check("n\n2\n", "column `s`");
+    check("s,n,more\ny,2,z\n", "column `more`");
+}

@@ -27,7 +27,7 @@ fn check(style: &str) {
         // JSON is YAML.
         let config = table["config"].to_string();
         let reader = &config[1..config.len() - 1];
-        let text = job_text(&number.to_string(), reader, 1 + number % 4);
+        let text = job_text(&number.to_string(), reader, 1 + number as u64 % 4);
         dir.write(&format!("jobs/{number}.yaml"), &text);
     }
     let output = cli(&dir, &["run", "jobs", "--json"]);
