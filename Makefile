@@ -9,11 +9,12 @@ TARGET := wasm32-wasip2
 WASM := guests/target/$(TARGET)/release
 BIN := target/release/dativo-wasm
 VENV ?= target/test-venv
+FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint guests target venv soak bench
+.PHONY: help run test lint guests target venv soak fuzz bench bench-csv
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: guests ## Build everything in release and run jobs/quickstart.yaml: a CSV becomes Parquet
 	@echo "== building the runtime (release; some minutes the first time)"
@@ -74,10 +75,25 @@ target:
 venv:
 	@tests/support/venv.sh $(VENV)
 
-soak: guests venv ## The heavy proofs: hundreds of kills (minutes)
+soak: guests venv ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (half an hour)
 	@echo "== hundreds of kills"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration exactly_once -- --nocapture
+	@echo "== CSV: a table of 1 GB, thousands of random ones, every cut"
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration csv:: -- --nocapture
+	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
+	  $(MAKE) fuzz FUZZ_SECONDS=600; \
+	else \
+	  echo "skipped: fuzzing needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz --locked)"; \
+	fi
+
+fuzz: ## The CSV scanner on what libFuzzer comes up with (FUZZ_SECONDS=60; needs nightly, cargo-fuzz)
+	@echo "== fuzzing for $(FUZZ_SECONDS) s"
+	cd guests/reader-csv && cargo +nightly fuzz run csv -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096
 
 bench: ## Warm start and peak memory of the release build (after make run)
 	bench/warm_start.sh
 	bench/memory.sh
+
+bench-csv: guests ## CSV against polars, duckdb and pyarrow (an hour; QUICK=1: ten minutes)
+	cargo build --release -p dativo-wasm
+	bench/csv/run.sh

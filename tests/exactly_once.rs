@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{TestDir, cli, command, files_below, read_csv, read_parquet};
+use crate::support::{TestDir, cli, command, files_below, read_csv, read_parquet, soak};
 
 const ROWS: u64 = 30_000;
 const SIGKILL: i32 = 9;
@@ -54,10 +54,6 @@ fn check_recovery(dir: &TestDir, expected: &Value, place: &str) {
         .filter(|file| !file.ends_with(".parquet") && !file.starts_with("_dativo/"))
         .collect();
     assert_eq!(leftovers, Vec::<String>::new(), "after a kill at {place}");
-}
-
-fn soak() -> bool {
-    std::env::var_os("DATIVO_SOAK").is_some()
 }
 
 /// Every `n`-th occasion of each named point, so that each name is there.

@@ -13,6 +13,11 @@ pub fn repository() -> PathBuf {
         .to_owned()
 }
 
+/// Whether tests that can do more shall do it: `make soak`.
+pub fn soak() -> bool {
+    std::env::var_os("DATIVO_SOAK").is_some()
+}
+
 /// The hostile components, as a plugins directory.
 pub fn test_guests() -> PathBuf {
     repository().join("guests/dist/test")

@@ -21,6 +21,9 @@ mod tests;
 mod types;
 mod window;
 
+#[cfg(test)]
+mod fuzz_tests;
+
 use std::cell::OnceCell;
 
 use arrow_array::RecordBatch;
