@@ -228,7 +228,7 @@ pub fn date(text: &[u8]) -> Option<i32> {
 #[inline]
 fn pair(tens: u8, ones: u8) -> Option<u8> {
     let (tens, ones) = (tens.wrapping_sub(b'0'), ones.wrapping_sub(b'0'));
-    (tens <= 9 && ones <= 9).then_some(tens * 10 + ones)
+    (tens <= 9 && ones <= 9).then(|| tens * 10 + ones)
 }
 
 /// Days since 1970-01-01 in the proleptic Gregorian calendar, for years from 1.
