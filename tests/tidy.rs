@@ -235,7 +235,7 @@ fn a_secret_has_no_display_and_no_serialize() {
 fn the_key_of_a_mask_has_no_display_and_no_serialize() {
     let file = "runtime/src/contract/hmac.rs";
     let text = code(&std::fs::read_to_string(repository().join(file)).unwrap());
-    assert!(text.contains("struct MaskKey "), "{file} has no `MaskKey`");
+    assert!(text.contains("struct MaskKey("), "{file} has no `MaskKey`");
     for word in ["Display for", "Serialize", "Deref for"] {
         assert!(!text.contains(word), "{file} names `{word}`");
     }

@@ -128,7 +128,7 @@ impl Conversion {
             Self::WholeFloat(bound) => {
                 let whole = cast(values, &DataType::Int64)?;
                 let whole = whole.as_primitive::<Int64Type>();
-                let fits = |value: &i64| (-bound..=*bound).contains(&value);
+                let fits = |value: &i64| (-bound..=*bound).contains(value);
                 // Exact, since every whole number within the bound is a float.
                 match to {
                     Type::Float32 => std::sync::Arc::new(Float32Array::from_iter(

@@ -9,7 +9,11 @@ const BLOCK: usize = 64;
 
 /// The key of a mask, ready to hash with. It has no `Display` and no `Serialize`, and `Debug` tells nothing.
 #[derive(Clone)]
-pub struct MaskKey {
+pub struct MaskKey(Box<Begun>);
+
+/// Both hashes after the block of the key.
+#[derive(Clone)]
+struct Begun {
     inner: Sha256,
     outer: Sha256,
 }
@@ -21,15 +25,16 @@ impl MaskKey {
             0..=BLOCK => block[..key.len()].copy_from_slice(key),
             _ => block[..32].copy_from_slice(&Sha256::digest(key)),
         }
-        Self {
+        Self(Box::new(Begun {
             inner: Sha256::new_with_prefix(block.map(|byte| byte ^ 0x36)),
             outer: Sha256::new_with_prefix(block.map(|byte| byte ^ 0x5c)),
-        }
+        }))
     }
 
     pub fn hash(&self, text: &[u8]) -> [u8; 32] {
-        let inner = self.inner.clone().chain_update(text).finalize();
-        self.outer.clone().chain_update(inner).finalize().into()
+        let Begun { inner, outer } = self.0.as_ref().clone();
+        let inner = inner.chain_update(text).finalize();
+        outer.chain_update(inner).finalize().into()
     }
 }
 

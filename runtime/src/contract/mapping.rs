@@ -2,6 +2,7 @@
 //!
 //! Pure: schemas in, a mapping or every refusal out.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, FieldRef, Schema, SchemaRef};
@@ -229,10 +230,18 @@ impl Draft<'_> {
     /// Applies the policy to what only the source has. Gives the warnings.
     fn unknown_columns(&mut self) -> Vec<String> {
         let contract = self.contract;
-        let known = |name: &String| contract.columns.iter().any(|column| column.name == *name);
+        let known: HashSet<&String> = contract.columns.iter().map(|column| &column.name).collect();
+        let mut seen = HashSet::new();
         let mut left_out = Vec::new();
         for (at, field) in self.source.fields().iter().enumerate() {
-            if known(field.name()) {
+            if !seen.insert(field.name()) {
+                let message = format!("the source has column `{}` twice", field.name());
+                let problem = Error::new(Kind::ContractBroken, message);
+                self.problems
+                    .push(problem.hint("give the columns of the source different names"));
+                continue;
+            }
+            if known.contains(field.name()) {
                 continue;
             }
             let how = match (contract.dataset.unknown_columns, contract.mode) {

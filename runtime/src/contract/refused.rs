@@ -15,7 +15,7 @@ pub enum Subject {
     Column(String),
     /// The columns of `dataset.unique`.
     Key(Vec<String>),
-    /// All rules beyond [`MAX_COUNTED`].
+    /// All rules beyond those that are counted each on their own.
     Others,
 }
 
@@ -44,7 +44,13 @@ pub struct Tally {
 
 /// The counts of a run, shared by its splits.
 #[derive(Default)]
-pub struct Tallies(Mutex<BTreeMap<(Subject, Reason), (u64, Option<String>)>>);
+pub struct Tallies(Mutex<BTreeMap<(Subject, Reason), Counted>>);
+
+struct Counted {
+    count: u64,
+    /// The first value.
+    example: Option<String>,
+}
 
 impl Tallies {
     pub fn add(&self, subject: Subject, reason: Reason, count: u64, example: Option<String>) {
@@ -55,7 +61,10 @@ impl Tallies {
             // One place for each reason is kept free.
             false => ((Subject::Others, key.1), None),
         };
-        tallies.entry(key).or_insert((0, example)).0 += count;
+        tallies
+            .entry(key)
+            .or_insert(Counted { count: 0, example })
+            .count += count;
     }
 
     /// The most frequent first.
@@ -63,11 +72,11 @@ impl Tallies {
         let tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let mut list: Vec<Tally> = tallies
             .iter()
-            .map(|((subject, reason), (count, example))| Tally {
+            .map(|((subject, reason), counted)| Tally {
                 subject: subject.clone(),
                 reason: *reason,
-                count: *count,
-                example: example.clone(),
+                count: counted.count,
+                example: counted.example.clone(),
             })
             .collect();
         list.sort_by_key(|tally| std::cmp::Reverse(tally.count));

@@ -61,7 +61,7 @@ fn section(page: &mut String, path: &str, schema: &Value) {
             .is_some_and(|list| list.iter().any(|k| k == key))
     };
     for (key, property) in properties {
-        let must = if required(key) { " **Required.**" } else { "" };
+        let must = if required(key) { "**Required.** " } else { "" };
         let _ = writeln!(
             page,
             "| `{key}` | {} | {must}{} |",

@@ -107,6 +107,20 @@ fn refuses_a_source_that_cannot_fit_and_says_everything_at_once() {
 }
 
 #[test]
+fn refuses_a_source_with_two_columns_of_one_name() {
+    let rows = batch(vec![("a", texts(&[None])), ("a", texts(&[None]))]);
+    let strict = contract(
+        Mode::Strict,
+        vec![column("a", "string")],
+        Dataset::default(),
+    );
+    assert_eq!(
+        refusals(&strict, &rows),
+        ["the source has column `a` twice"]
+    );
+}
+
+#[test]
 fn refuses_a_source_column_with_the_name_of_the_reasons() {
     let rows = batch(vec![(REASON_COLUMN, texts(&[None]))]);
     let columns = vec![column(REASON_COLUMN, "string")];

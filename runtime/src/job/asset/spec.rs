@@ -154,7 +154,7 @@ pub enum UnknownSpec {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct UniqueSpec {
-    /// The columns that make up the key. As in SQL, a row with null in one of them is not compared. Only rows that keep every other rule are, and only those of the same run.
+    /// The columns that make up the key. Of rows with the same key, the one that is read first is kept; with several splits that can be any of them. As in SQL, a row with null in one of the columns is not compared. Only rows that keep every other rule are, and only those of the same run.
     #[schemars(required, length(min = 1))]
     pub columns: Option<Vec<String>>,
 
