@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
 mod connectors;
+mod contracts;
 mod csv;
 mod exactly_once;
 mod flights;

@@ -89,6 +89,27 @@ fn the_quick_start_arrives_whole_and_once() {
 }
 
 #[test]
+fn the_example_of_a_contract_puts_bad_rows_aside() {
+    let dir = with_jobs();
+    let output = cli(&dir, &["run", "jobs/contract.yaml", "--json"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let report = output.json();
+    let count = |key: &str| report[key].as_u64().unwrap();
+    assert_eq!(count("rows_read"), 2226);
+    assert_eq!(count("rows_written") + count("rows_rejected"), 2226);
+    assert!(
+        count("rows_rejected") > 0 && count("rows_written") > 0,
+        "{report}"
+    );
+    let good = read_parquet("duckdb", &dir.path().join("out/contract"));
+    let bad = read_parquet("duckdb", &dir.path().join("out/contract-rejected"));
+    assert_eq!(good["rows"], report["rows_written"]);
+    assert_eq!(bad["rows"], report["rows_rejected"]);
+    assert_eq!(good["columns"]["temp"]["type"], "DECIMAL(5,2)");
+    assert_eq!(bad["columns"]["_dativo_reason"]["nulls"], 0);
+}
+
+#[test]
 fn a_preview_shows_rows_and_writes_nothing() {
     let dir = with_jobs();
     let shown = cli(

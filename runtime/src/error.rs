@@ -22,7 +22,7 @@ struct Inner {
     hint: Option<String>,
 }
 
-/// The place in a job file that an error is about.
+/// The place in a job or asset file that an error is about.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Location {
     pub file: PathBuf,

@@ -5,6 +5,7 @@
 pub mod capabilities;
 pub mod cli;
 pub mod component;
+pub mod contract;
 pub mod data;
 pub mod error;
 pub mod job;

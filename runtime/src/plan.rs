@@ -28,6 +28,7 @@ pub struct Facts<'a> {
 pub struct Plan {
     pub reader: ComponentPlan,
     pub writer: ComponentPlan,
+    pub dead_letter: Option<ComponentPlan>,
 }
 
 #[derive(Debug, Serialize)]
@@ -52,15 +53,27 @@ pub struct Grant {
 
 impl Plan {
     /// Derives the grants of `job`. Every refusal that needs no I/O happens here.
-    pub fn new(job: &Job, reader: &Facts<'_>, writer: &Facts<'_>) -> Result<Self, Vec<Error>> {
+    pub fn new(
+        job: &Job,
+        reader: &Facts<'_>,
+        writer: &Facts<'_>,
+        dead_letter: Option<&Facts<'_>>,
+    ) -> Result<Self, Vec<Error>> {
         let mut problems = Vec::new();
         let mut plan = |endpoint: &Endpoint, facts: &Facts<'_>| {
             ComponentPlan::new(endpoint, facts)
                 .map_err(|errors| problems.extend(errors))
                 .ok()
         };
-        match (plan(&job.source, reader), plan(&job.target, writer)) {
-            (Some(reader), Some(writer)) => Ok(Self { reader, writer }),
+        let (reader, writer) = (plan(&job.source, reader), plan(&job.target, writer));
+        let dead_letter = job.dead_letter.as_ref().zip(dead_letter);
+        let dead_letter = dead_letter.and_then(|(endpoint, facts)| plan(endpoint, facts));
+        match (reader, writer, problems.is_empty()) {
+            (Some(reader), Some(writer), true) => Ok(Self {
+                reader,
+                writer,
+                dead_letter,
+            }),
             _ => Err(problems),
         }
     }

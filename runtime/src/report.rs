@@ -1,5 +1,6 @@
 //! The only module that prints: results on standard output, everything else on standard error.
 
+pub mod contract;
 pub mod errors;
 
 use std::io::{IsTerminal, Write};
@@ -161,6 +162,9 @@ pub fn run(report: &RunReport) {
             recovered.outcome.sentence()
         ));
     }
+    for warning in &report.warnings {
+        note(&format!("warning: {}", errors::one_line(warning)));
+    }
     if let Some(error) = &report.error {
         errors(std::slice::from_ref(error));
         note(&format!(
@@ -174,22 +178,32 @@ pub fn run(report: &RunReport) {
     let took = Duration::from_millis(report.duration_ms);
     let rate = (report.rows_read as f64 / took.as_secs_f64().max(0.001)) as u64;
     result(&format!(
-        "job `{}`: {} rows read, {} written in {:.2} s ({} rows/s), {} published, peak memory {}",
+        "job `{}`: {} rows read, {} written{} in {:.2} s ({} rows/s), {} published, peak memory {}",
         report.job,
         HumanCount(report.rows_read),
         HumanCount(report.rows_written),
+        match report.rows_rejected {
+            0 => String::new(),
+            rows => format!(", {} rejected", HumanCount(rows)),
+        },
         took.as_secs_f64(),
         HumanCount(rate),
         HumanBytes(report.bytes_written),
         HumanBytes(report.peak_memory_bytes)
     ));
-    for output in &report.outputs {
+    for output in report.outputs.iter().chain(&report.dead_letter) {
         let checksum = output.checksum.as_deref().unwrap_or("no checksum");
         result(&format!(
             "  {}  {} rows, {}, {checksum}",
             output.path,
             HumanCount(output.rows),
             HumanBytes(output.bytes)
+        ));
+    }
+    for tally in &report.rejected {
+        result(&format!(
+            "  rejected  {}",
+            errors::one_line(&tally.sentence())
         ));
     }
     if report.status == Status::Success && report.splits == 0 {

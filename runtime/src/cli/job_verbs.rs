@@ -7,14 +7,16 @@ use arrow::datatypes::Schema;
 use serde_json::{Value, json};
 
 use super::{Options, one, parallelism as wanted_splits};
-use crate::component::{CommitRecord, ReaderInstance, Stop};
+use crate::component::{ReaderInstance, Stop};
+use crate::contract::Mapping;
 use crate::error::Error;
-use crate::pipeline::Ready;
+use crate::pipeline::commit::LastCommit;
+use crate::pipeline::{Ready, last_commit};
 use crate::plan::ComponentPlan;
 use crate::report;
 
 /// The run id of instances that look and do not move data.
-const NO_RUN: &str = "none";
+pub(super) const NO_RUN: &str = "none";
 
 /// `check`: everything short of reading a row.
 pub async fn check(path: &Path, options: &Options) -> super::Outcome {
@@ -24,6 +26,7 @@ pub async fn check(path: &Path, options: &Options) -> super::Outcome {
         report::json(&json!({
             "job": looked.ready.job, "tenant": looked.ready.tenant, "status": "success",
             "columns": columns(schema), "last_commit": looked.last.as_ref().map(|last| &last.run),
+            "contract": looked.mapping.as_ref().map(report::contract::to_json),
         }));
         return Ok(());
     }
@@ -39,6 +42,9 @@ pub async fn check(path: &Path, options: &Options) -> super::Outcome {
             None => "; it has no commit of this job yet".to_owned(),
         }
     ));
+    if let Some(mapping) = &looked.mapping {
+        report::result(&report::contract::render(mapping));
+    }
     Ok(())
 }
 
@@ -61,6 +67,8 @@ pub async fn plan(
             "writer": { "component": writer.name, "origin": writer.origin, "digest": writer.digest, "plan": ready.plan.writer },
             "columns": columns(&looked.schema),
             "last_commit": looked.last.as_ref().map(|last| &last.run),
+            "contract": looked.mapping.as_ref().map(report::contract::to_json),
+            "dead_letter": ready.plan.dead_letter,
         }));
         return Ok(());
     }
@@ -72,6 +80,10 @@ pub async fn plan(
             component.origin,
             component.digest.get(..16).unwrap_or_default()
         ));
+        report::result(&grants(plan));
+    }
+    if let Some(plan) = &ready.plan.dead_letter {
+        report::result("\ndead letter");
         report::result(&grants(plan));
     }
     report::result("\nsplits");
@@ -93,6 +105,9 @@ pub async fn plan(
             field.name(),
             field.data_type()
         ));
+    }
+    if let Some(mapping) = &looked.mapping {
+        report::result(&format!("\n{}", report::contract::render(mapping)));
     }
     Ok(())
 }
@@ -132,13 +147,15 @@ pub(super) struct Look {
     pub ready: Ready,
     pub reader: ReaderInstance,
     pub schema: std::sync::Arc<Schema>,
-    pub last: Option<CommitRecord>,
+    /// How the source fits the job's contract, where it has one.
+    pub mapping: Option<Mapping>,
+    pub last: Option<LastCommit>,
 }
 
 impl Look {
     pub async fn at(path: &Path, options: &Options) -> Result<Self, Vec<Error>> {
         let ready = options.ready(path).await?;
-        let last = last_commit(&ready).await.map_err(one)?;
+        let last = last_commit(&ready, NO_RUN).await.map_err(one)?;
         let state = last.as_ref().and_then(|last| last.state.as_deref());
         let open = async {
             let mut reader = ready
@@ -148,21 +165,14 @@ impl Look {
             Ok((reader, schema))
         };
         let (reader, schema) = open.await.map_err(one)?;
+        let contract = ready.contract.as_ref();
+        let mapping = contract.map(|contract| Mapping::new(contract, &schema));
         Ok(Self {
+            mapping: mapping.transpose()?,
             ready,
             reader,
             schema,
             last,
         })
     }
-}
-
-/// What the target knows of the job.
-pub(super) async fn last_commit(ready: &Ready) -> Result<Option<CommitRecord>, Error> {
-    let mut writer = ready
-        .start_writer(NO_RUN, "writer".to_owned(), Stop::never())
-        .await?;
-    writer
-        .last_commit(&ready.writer.config, &ready.tenant, &ready.job)
-        .await
 }

@@ -116,6 +116,8 @@ enum StateVerb {
 enum SchemaOf {
     /// Of a job file
     Job,
+    /// Of an asset contract
+    Asset,
 }
 
 /// Errors of a verb: a job file may have several.
@@ -166,6 +168,9 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
         Verb::Schema {
             what: SchemaOf::Job,
         } => schema::job(),
+        Verb::Schema {
+            what: SchemaOf::Asset,
+        } => schema::asset(),
     }
     .map(|()| 0)
 }

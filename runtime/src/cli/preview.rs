@@ -2,11 +2,13 @@
 
 use std::path::Path;
 
+use arrow::array::RecordBatch;
 use arrow::util::pretty::pretty_format_batches;
 use serde_json::{Value, json};
 
 use super::{Options, one};
 use crate::component::Stop;
+use crate::contract::mask_batch;
 use crate::error::Error;
 use crate::pipeline::{Checker, Ready};
 use crate::report;
@@ -32,7 +34,7 @@ pub async fn preview(path: &Path, rows: u32, options: &Options) -> super::Outcom
     Ok(())
 }
 
-async fn first_rows(ready: &Ready, rows: u32) -> Result<Vec<arrow::array::RecordBatch>, Error> {
+async fn first_rows(ready: &Ready, rows: u32) -> Result<Vec<RecordBatch>, Error> {
     let mut reader = ready
         .open_reader("none", "reader".to_owned(), None, Stop::never())
         .await?;
@@ -48,17 +50,26 @@ async fn first_rows(ready: &Ready, rows: u32) -> Result<Vec<arrow::array::Record
             let batch = checker.check(batch)?;
             let batch = batch.slice(0, batch.num_rows().min(left));
             left -= batch.num_rows();
-            found.push(batch);
+            found.push(masked(ready, batch)?);
         }
     }
     if found.is_empty() {
-        found.push(arrow::array::RecordBatch::new_empty(schema));
+        found.push(masked(ready, RecordBatch::new_empty(schema))?);
     }
     Ok(found)
 }
 
+/// Rows as they are at the source, but for what nobody may see.
+fn masked(ready: &Ready, batch: RecordBatch) -> Result<RecordBatch, Error> {
+    let Some(contract) = &ready.contract else {
+        return Ok(batch);
+    };
+    mask_batch(contract, &batch)
+        .map_err(|error| Error::internal("rows could not be masked").caused_by(error))
+}
+
 /// Every cell as text, nulls as null.
-fn cells(batches: &[arrow::array::RecordBatch]) -> Result<Vec<Vec<Value>>, Error> {
+fn cells(batches: &[RecordBatch]) -> Result<Vec<Vec<Value>>, Error> {
     use arrow::util::display::{ArrayFormatter, FormatOptions};
     let unshowable = |error| Error::internal("a value cannot be shown as text").caused_by(error);
     let mut rows = Vec::new();

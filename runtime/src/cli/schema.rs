@@ -7,3 +7,9 @@ pub fn job() -> super::Outcome {
     report::result(&format!("{:#}", crate::job::schema()));
     Ok(())
 }
+
+/// `schema asset`: of an asset contract.
+pub fn asset() -> super::Outcome {
+    report::result(&format!("{:#}", crate::job::asset_schema()));
+    Ok(())
+}

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::job_verbs::last_commit;
+use super::job_verbs::NO_RUN;
 use super::{Options, one};
 use crate::error::{Error, Kind};
-use crate::pipeline::{Ready, state_json};
+use crate::pipeline::{Ready, last_commit, state_json};
 use crate::report;
 use crate::runs::{JobKey, RunStore};
 
@@ -17,7 +17,7 @@ const SHOWN_RUNS: u32 = 10;
 /// `state show`: the target's last commit and the last runs.
 pub async fn show(path: &Path, options: &Options) -> super::Outcome {
     let (ready, store, key) = open(path, options).await?;
-    let last = last_commit(&ready).await.map_err(one)?;
+    let last = last_commit(&ready, NO_RUN).await.map_err(one)?;
     let last_run = last.as_ref().map(|last| last.run.as_str());
     let is_reset = store.is_reset(&key, last_run).map_err(one)?;
     let runs: Vec<Value> = store
@@ -60,10 +60,18 @@ pub async fn show(path: &Path, options: &Options) -> super::Outcome {
 /// `state reset`: the next run reads everything again.
 pub async fn reset(path: &Path, options: &Options) -> super::Outcome {
     let (ready, store, key) = open(path, options).await?;
-    let last = last_commit(&ready).await.map_err(one)?.map(|last| last.run);
+    let last = last_commit(&ready, NO_RUN)
+        .await
+        .map_err(one)?
+        .map(|last| last.run);
     store.reset(&key, last.as_deref()).map_err(one)?;
     // A run that committed in between has moved the target on, and the mark stands for nothing.
-    if last_commit(&ready).await.map_err(one)?.map(|last| last.run) != last {
+    if last_commit(&ready, NO_RUN)
+        .await
+        .map_err(one)?
+        .map(|last| last.run)
+        != last
+    {
         let conflict = format!("a run of job `{}` committed meanwhile", key.job);
         return Err(one(
             Error::new(Kind::StateConflict, conflict).hint("reset it again")

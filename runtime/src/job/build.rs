@@ -8,15 +8,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::check::value_problem;
+use super::check::{no_secrets_outside, value_problem};
 use super::endpoints::Draft;
 use super::implementation::Refusal;
 use super::schedule::Schedule;
-use super::secrets::{self, Resolver};
+use super::secrets::Resolver;
 use super::spec::{JobSpec, LimitsSpec, Size, Span};
 use super::units::{self, GIB, KIB, MIB};
 use super::yaml::{Document, escape};
-use super::{Endpoint, Job, Limits, LoadOptions};
+use super::{Endpoint, Job, Limits, LoadOptions, was_refused};
 use crate::error::{Error, Kind};
 
 /// The job, if nothing is added to `problems`. What the schema has refused (`refused`, pointers) is
@@ -33,13 +33,6 @@ pub fn job(
         refused,
         problems,
     };
-    if spec.asset_path.is_some() {
-        builder.problem(
-            "/asset_path",
-            "asset contracts are not checked by this version",
-            "remove `asset_path`; a contract that nobody checks promises too much",
-        );
-    }
     let name = builder.name(spec.name);
     let schedule = spec
         .schedule
@@ -50,13 +43,28 @@ pub fn job(
         spec.source_connector,
     );
     let target = builder.target(spec.target, spec.target_connector);
-    builder.no_secrets_outside(document.value(), "", false);
+    no_secrets_outside(
+        document,
+        &|pointer| CONFIGS.contains(&pointer),
+        "a secret can stand for text under `config`, and for nothing else",
+        builder.problems,
+    );
 
     // Without a tenant there is no telling which secrets may be seen.
     let tenant = spec.tenant_id?;
     let mut resolver = Resolver::new(options.secrets_dir.as_deref(), &tenant);
     let source = source.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let target = target.map(|draft| builder.hide_secrets(draft, &mut resolver));
+    let asset = spec.asset_path.as_deref();
+    let asset = asset.and_then(|path| builder.asset(path, &mut resolver));
+    let dead_letter = spec.dead_letter.and_then(|dead_letter| dead_letter.path);
+    builder.dead_letter(
+        spec.asset_path.is_some(),
+        asset.as_ref(),
+        dead_letter.is_some(),
+    );
+    let dead_letter = dead_letter.map(|path| builder.dead_letter_endpoint(&path, &mut resolver));
+    let secrets = resolver.finish();
     Some(Job {
         file: document.file().to_path_buf(),
         name: name?,
@@ -68,7 +76,9 @@ pub fn job(
         schedule,
         limits,
         parallelism: spec.parallelism.and_then(NonZeroU32::new),
-        secrets: resolver.finish(),
+        contract: asset.map(|asset| Arc::new(asset.finish(&secrets))),
+        dead_letter,
+        secrets,
     })
 }
 
@@ -88,14 +98,7 @@ impl Builder<'_> {
 
     /// Whether something under `pointer` has been refused, so that its absence here means nothing.
     pub fn was_refused(&self, pointer: &str) -> bool {
-        self.refused.iter().any(|refused| {
-            refused
-                .strip_prefix(pointer)
-                .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
-                || pointer
-                    .strip_prefix(refused.as_str())
-                    .is_some_and(|rest| rest.starts_with('/'))
-        })
+        was_refused(self.refused, pointer)
     }
 
     fn name(&mut self, name: Option<String>) -> Option<String> {
@@ -203,7 +206,7 @@ impl Builder<'_> {
         default
     }
 
-    fn hide_secrets(&mut self, draft: Draft, resolver: &mut Resolver) -> Endpoint {
+    pub fn hide_secrets(&mut self, draft: Draft, resolver: &mut Resolver) -> Endpoint {
         let written = Value::Object(draft.config);
         let mut config = written.clone();
         self.hide(&mut config, &draft.config_pointer, resolver);
@@ -240,42 +243,6 @@ impl Builder<'_> {
             Value::Object(map) => {
                 for (key, item) in map {
                     self.hide(item, &format!("{pointer}/{}", escape(key)), resolver);
-                }
-            }
-            _ => {}
-        }
-    }
-
-    /// A reference stands for text in a config and for nothing else.
-    fn no_secrets_outside(&mut self, value: &Value, pointer: &str, allowed: bool) {
-        let allowed = allowed || CONFIGS.contains(&pointer);
-        let hint = "a secret can stand for text under `config`, and for nothing else";
-        match value {
-            Value::String(text) if !allowed && text.contains(secrets::MARK) => {
-                let start = text.find(secrets::MARK).unwrap_or_default();
-                let end = text[start..]
-                    .find('}')
-                    .map_or(text.len(), |end| start + end + 1);
-                let error = Error::new(Kind::JobInvalid, "a secret cannot stand here")
-                    .at(self.document.locate_part(pointer, &text[start..end]))
-                    .hint(hint);
-                self.problems.push(error);
-            }
-            Value::Array(list) => {
-                for (index, item) in list.iter().enumerate() {
-                    self.no_secrets_outside(item, &format!("{pointer}/{index}"), allowed);
-                }
-            }
-            Value::Object(map) => {
-                for (key, item) in map {
-                    let pointer = format!("{pointer}/{}", escape(key));
-                    if key.contains(secrets::MARK) {
-                        let error = Error::new(Kind::JobInvalid, "a secret cannot be a key")
-                            .at(self.document.locate_key(&pointer))
-                            .hint(hint);
-                        self.problems.push(error);
-                    }
-                    self.no_secrets_outside(item, &pointer, allowed);
                 }
             }
             _ => {}

@@ -1,6 +1,6 @@
 //! A value against a JSON Schema: every problem at once, in the user's words, with its place.
 //!
-//! Serves the job file (schema generated from our types) and a component's config (schema written by
+//! Serves job and asset files (schemas generated from our types) and a component's config (schema written by
 //! a stranger: it is bounded before it is used).
 
 use jsonschema::error::ValidationErrorKind;
@@ -12,7 +12,7 @@ use super::words::{
     demand, describe_key, description, dotted, inside, last, nearest, shown, suggestion,
 };
 use super::yaml::{Document, escape};
-use crate::error::{Error, Kind};
+use crate::error::{Error, Kind, Location};
 
 /// Most problems reported for one value; a schema can make one value fail in many ways.
 const MAX_PROBLEMS: usize = 50;
@@ -28,7 +28,7 @@ pub struct Place<'a> {
 
 /// One thing that is wrong.
 pub struct Problem {
-    /// What the rest of the job is read without: a pointer into the document.
+    /// What the rest of the file is read without: a pointer into the document.
     pub pointer: Option<String>,
     pub error: Error,
 }
@@ -180,10 +180,71 @@ pub fn value_problem(document: &Document, pointer: &str, value: &Value, must: &s
 
 fn refusal(document: &Document, pointer: &str, predicate: &str) -> Error {
     let subject = match dotted(pointer) {
-        name if name.is_empty() => "the job".to_owned(),
+        name if name.is_empty() => format!("the {}", document.what()),
         name => format!("`{name}`"),
     };
     Error::new(Kind::JobInvalid, format!("{subject} {predicate}")).at(document.locate(pointer))
+}
+
+/// A reference stands for text where `allowed` says so of its pointer, or of one above it, and for
+/// nothing else.
+pub fn no_secrets_outside(
+    document: &Document,
+    allowed: &dyn Fn(&str) -> bool,
+    hint: &str,
+    problems: &mut Vec<Error>,
+) {
+    Outside {
+        document,
+        allowed,
+        hint,
+        problems,
+    }
+    .visit(document.value(), "", false);
+}
+
+struct Outside<'a> {
+    document: &'a Document,
+    allowed: &'a dyn Fn(&str) -> bool,
+    hint: &'a str,
+    problems: &'a mut Vec<Error>,
+}
+
+impl Outside<'_> {
+    fn visit(&mut self, value: &Value, pointer: &str, allowed: bool) {
+        let allowed = allowed || (self.allowed)(pointer);
+        match value {
+            Value::String(text) if !allowed && text.contains(secrets::MARK) => {
+                let start = text.find(secrets::MARK).unwrap_or_default();
+                let end = text[start..]
+                    .find('}')
+                    .map_or(text.len(), |end| start + end + 1);
+                let at = self.document.locate_part(pointer, &text[start..end]);
+                self.refuse("a secret cannot stand here", at);
+            }
+            Value::Array(list) => {
+                for (index, item) in list.iter().enumerate() {
+                    self.visit(item, &format!("{pointer}/{index}"), allowed);
+                }
+            }
+            Value::Object(map) => {
+                for (key, item) in map {
+                    let pointer = format!("{pointer}/{}", escape(key));
+                    if key.contains(secrets::MARK) {
+                        let at = self.document.locate_key(&pointer);
+                        self.refuse("a secret cannot be a key", at);
+                    }
+                    self.visit(item, &pointer, allowed);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn refuse(&mut self, message: &str, at: Option<Location>) {
+        let error = Error::new(Kind::JobInvalid, message).at(at).hint(self.hint);
+        self.problems.push(error);
+    }
 }
 
 /// A secret is text that nobody may look at yet: rules about what the text says cannot be checked.

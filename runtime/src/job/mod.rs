@@ -4,11 +4,14 @@
 //! with its place. Knows nothing about components, grants and runs: it resolves names and hides
 //! secrets, and leaves the rest to the plan.
 
+mod asset;
 mod bounds;
 mod build;
 mod check;
+mod contracts;
 mod endpoints;
 mod implementation;
+#[cfg(test)]
 mod reference;
 mod schedule;
 mod secrets;
@@ -32,14 +35,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub use asset::schema as asset_schema;
 pub use implementation::{Implementation, Role};
-pub use reference::reference;
 pub use schedule::Schedule;
 pub use secrets::Secrets;
 pub use spec::schema;
+pub use words::nearest;
 
+use crate::contract::Contract;
 use crate::error::{Error, Kind, Location};
-use yaml::Document;
+use yaml::{Document, What};
 
 /// Longest reason taken over from a component's schema, in characters.
 const MAX_CAUSE: usize = 500;
@@ -61,8 +66,11 @@ pub struct Job {
     pub tenant: String,
     pub environment: Option<String>,
     pub asset: Option<String>,
+    pub contract: Option<Arc<Contract>>,
     pub source: Endpoint,
     pub target: Endpoint,
+    /// Where the rows go that break the contract: a writer like the target.
+    pub dead_letter: Option<Endpoint>,
     pub schedule: Option<Schedule>,
     pub limits: Limits,
     /// How many splits are read side by side; the number of processors if absent.
@@ -138,31 +146,36 @@ impl Draft {
 
 /// Reads, checks and resolves a job file.
 pub fn load(file: &Path, options: &LoadOptions) -> Draft {
-    match read(file) {
+    match read_text(file, What::Job) {
         Ok(text) => parse(file, &text, options),
         Err(error) => Draft::refused(error),
     }
 }
 
-fn read(file: &Path) -> Result<String, Error> {
+fn read_text(file: &Path, what: What) -> Result<String, Error> {
+    let (what, example) = match what {
+        What::Job => ("job", "a job file, such as `jobs/quickstart.yaml`"),
+        What::Asset => ("asset", "an asset file, such as `jobs/assets/weather.yaml`"),
+    };
     let refuse = |message: String| {
-        Error::new(Kind::JobInvalid, message)
-            .hint("give the path of a job file, such as `jobs/quickstart.yaml`")
+        Error::new(Kind::JobInvalid, message).hint(format!(
+            "give the path of a {what} file, such as `{example}`"
+        ))
     };
     let shown = file.display();
     let mut text = String::new();
     File::open(file)
         .and_then(|file| file.take(yaml::MAX_BYTES + 1).read_to_string(&mut text))
         .map_err(|error| match error.kind() {
-            std::io::ErrorKind::NotFound => refuse(format!("there is no job file `{shown}`")),
+            std::io::ErrorKind::NotFound => refuse(format!("there is no {what} file `{shown}`")),
             std::io::ErrorKind::InvalidData => refuse(format!("`{shown}` is not UTF-8 text")),
-            _ => refuse(format!("cannot read the job file `{shown}`")).caused_by(error),
+            _ => refuse(format!("cannot read the {what} file `{shown}`")).caused_by(error),
         })?;
     Ok(text)
 }
 
 fn parse(file: &Path, text: &str, options: &LoadOptions) -> Draft {
-    let (document, mut problems) = match Document::parse(file, text) {
+    let (document, mut problems) = match Document::parse(What::Job, file, text) {
         Ok(parsed) => parsed,
         Err(error) => return Draft::refused(error),
     };
@@ -173,18 +186,36 @@ fn parse(file: &Path, text: &str, options: &LoadOptions) -> Draft {
             .hint("start with `tenant_id: NAME`; `dativo-wasm schema job` prints all keys");
         return Draft::refused(error);
     }
+    let spec = parse_spec(&document, &schema(), &mut problems);
+    let job = spec
+        .and_then(|(spec, refused)| build::job(spec, &document, options, &refused, &mut problems));
+    if job.is_none() && problems.is_empty() {
+        problems.push(Error::internal("a job was refused without a reason"));
+    }
+    sort(&mut problems);
+    Draft { job, problems }
+}
+
+/// What is written in a file, without what its schema refuses, and the pointers to that; problems are
+/// added to `problems`.
+fn parse_spec<T: serde::de::DeserializeOwned>(
+    document: &Document,
+    schema: &Value,
+    problems: &mut Vec<Error>,
+) -> Option<(T, Vec<String>)> {
     let place = check::Place {
-        document: &document,
+        document,
         pointer: "",
     };
-    let found = match check::check(&schema(), document.value(), &place) {
+    let what = document.what();
+    let found = match check::check(schema, document.value(), &place) {
         Ok(found) => found,
         Err(error) => {
-            let invalid = Error::internal("the schema of jobs is not valid").caused_by(error);
-            return Draft::refused(invalid);
+            let message = format!("the schema of a {what} file is not valid");
+            problems.push(Error::internal(message).caused_by(error));
+            return None;
         }
     };
-
     // What is wrong is left out, so that the rest can be checked in the same go.
     let mut value = document.value().clone();
     let mut refused = Vec::new();
@@ -195,26 +226,43 @@ fn parse(file: &Path, text: &str, options: &LoadOptions) -> Draft {
         }
         problems.push(problem.error);
     }
-    let job = match serde_json::from_value(value) {
-        Ok(spec) => build::job(spec, &document, options, &refused, &mut problems),
+    match serde_json::from_value(value) {
+        Ok(spec) => Some((spec, refused)),
         Err(_) if !problems.is_empty() => None,
         Err(error) => {
-            problems.push(
-                Error::internal("the schema of jobs and their types disagree").caused_by(error),
-            );
+            let message = format!("the schema of a {what} file and its types disagree");
+            problems.push(Error::internal(message).caused_by(error));
             None
         }
-    };
-    if job.is_none() && problems.is_empty() {
-        problems.push(Error::internal("a job was refused without a reason"));
     }
-    sort(&mut problems);
-    Draft { job, problems }
 }
 
-/// Puts errors into the order of the file that they are about.
+/// Whether something under `pointer` is among `refused`, so that its absence means nothing.
+fn was_refused(refused: &[String], pointer: &str) -> bool {
+    refused.iter().any(|refused| {
+        refused
+            .strip_prefix(pointer)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            || pointer
+                .strip_prefix(refused.as_str())
+                .is_some_and(|rest| rest.starts_with('/'))
+    })
+}
+
+/// Puts errors into the order of the files that they are about, the job file first.
 pub fn sort(problems: &mut [Error]) {
-    problems.sort_by_key(|error| error.location().map(|at| (at.line, at.column)));
+    let first = |error: &Error| error.location().map(|at| at.file.clone());
+    let job = problems.iter().find_map(first);
+    problems.sort_by_key(|error| {
+        error.location().map(|at| {
+            (
+                Some(&at.file) != job.as_ref(),
+                at.file.clone(),
+                at.line,
+                at.column,
+            )
+        })
+    });
 }
 
 fn remove(value: &mut Value, pointer: &str) {

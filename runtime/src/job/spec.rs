@@ -38,7 +38,8 @@ pub struct JobSpec {
     #[schemars(length(min = 1))]
     pub asset: Option<String>,
 
-    /// Path of an asset contract. This version does not check contracts and refuses a job that has one.
+    /// Path of an asset contract (`docs/asset-reference.md`): what the columns must be, checked before and while data moves. Relative to the working directory.
+    #[schemars(length(min = 1))]
     pub asset_path: Option<String>,
 
     /// Where data comes from. May be left out if `source_connector` names a reader that needs no config.
@@ -46,6 +47,9 @@ pub struct JobSpec {
 
     /// Where data goes: a `writer`, or `warehouse`, `namespace` and `table` of an Iceberg table. May be left out if `target_connector` names a writer that needs no config.
     pub target: Option<TargetSpec>,
+
+    /// Where the rows go that break a contract of mode `warn`. Needed for one, and refused otherwise.
+    pub dead_letter: Option<DeadLetterSpec>,
 
     /// When the job should run.
     pub schedule: Option<ScheduleSpec>,
@@ -84,6 +88,15 @@ pub struct TargetSpec {
     /// Iceberg: the name of the table.
     #[schemars(length(min = 1))]
     pub table: Option<String>,
+}
+
+/// Where the rows go that break a contract of mode `warn`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct DeadLetterSpec {
+    /// The directory of their Parquet files, outside of what the target writes. A row has the columns of the source and `_dativo_reason`; columns that the contract masks are masked.
+    #[schemars(required, length(min = 1))]
+    pub path: Option<String>,
 }
 
 /// One component and what it is given.
@@ -187,10 +200,15 @@ impl JsonSchema for Span {
 
 /// JSON Schema (2020-12) of the job file, without references.
 pub fn schema() -> Value {
+    schema_of::<JobSpec>()
+}
+
+/// JSON Schema of a file that is written by hand.
+pub fn schema_of<T: JsonSchema>() -> Value {
     let settings = schemars::generate::SchemaSettings::draft2020_12()
         .with(|settings| settings.inline_subschemas = true)
         .for_deserialize();
-    let mut schema = Value::from(settings.into_generator().into_root_schema_for::<JobSpec>());
+    let mut schema = Value::from(settings.into_generator().into_root_schema_for::<T>());
     refuse_null(&mut schema);
     schema
 }
@@ -206,7 +224,9 @@ fn refuse_null(schema: &mut Value) {
             }
         }
         if let Some(Value::Array(options)) = map.get_mut("enum") {
-            options.retain(|option| !option.is_null());
+            // A choice with the name `null` is also meant where YAML reads no text.
+            let is_meant = options.iter().any(|option| option == "null");
+            options.retain(|option| is_meant || !option.is_null());
         }
         if let Some(Value::Array(branches)) = map.get_mut("anyOf") {
             branches.retain(|branch| *branch != json!({ "type": "null" }));

@@ -13,9 +13,9 @@ use serde_saphyr::{Error as YamlError, MessageFormatter as _, Spanned, UserMessa
 
 use crate::error::{Error, Kind, Location};
 
-/// Largest job file, in bytes. A job is written by hand; a megabyte is some 20,000 lines.
+/// Largest file, in bytes. It is written by hand; a megabyte is some 20,000 lines.
 pub const MAX_BYTES: u64 = 1 << 20;
-/// Most values in one job once its aliases are expanded: a bound on alias bombs.
+/// Most values in one file once its aliases are expanded: a bound on alias bombs.
 const MAX_NODES: usize = 50_000;
 
 /// Deepest nesting. A config needs some five levels; each costs stack while it is read.
@@ -29,8 +29,25 @@ pub struct Document {
     source: Source,
 }
 
+/// What a file is, for messages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum What {
+    Job,
+    Asset,
+}
+
+impl What {
+    pub fn name(self) -> &'static str {
+        match self {
+            What::Job => "job",
+            What::Asset => "asset",
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Source {
+    what: What,
     file: PathBuf,
     lines: Vec<String>,
 }
@@ -54,8 +71,9 @@ struct Span {
 impl Document {
     /// Reads `text`. Problems of the mapping structure (a key given twice) come back beside the
     /// document, so that they can be reported together with what else is wrong.
-    pub fn parse(file: &Path, text: &str) -> Result<(Self, Vec<Error>), Error> {
+    pub fn parse(what: What, file: &Path, text: &str) -> Result<(Self, Vec<Error>), Error> {
         let source = Source {
+            what,
             file: file.to_path_buf(),
             lines: text.lines().map(str::to_owned).collect(),
         };
@@ -63,7 +81,8 @@ impl Document {
             return Err(Error::new(
                 Kind::JobInvalid,
                 format!(
-                    "the job file has {} bytes; the limit is {MAX_BYTES}",
+                    "the {} file has {} bytes; the limit is {MAX_BYTES}",
+                    what.name(),
                     text.len()
                 ),
             )
@@ -72,7 +91,7 @@ impl Document {
                 column: 1,
                 length: 1,
             }))
-            .hint("check that this is a job file and not data"));
+            .hint("check that this file is not data"));
         }
         let options = serde_saphyr::options! {
             budget: serde_saphyr::budget! { max_nodes: MAX_NODES, max_depth: MAX_DEPTH },
@@ -98,6 +117,11 @@ impl Document {
 
     pub fn file(&self) -> &Path {
         &self.source.file
+    }
+
+    /// `job` or `asset`.
+    pub fn what(&self) -> &'static str {
+        self.source.what.name()
     }
 
     pub fn value(&self) -> &Value {
@@ -239,13 +263,16 @@ impl Source {
             _ if tab => ("a tab cannot indent YAML", "indent with spaces"),
             YamlError::MultipleDocuments { .. } => (
                 "the file holds more than one YAML document",
-                "put each job into its own file and run the directory",
+                match self.what {
+                    What::Job => "put each job into its own file and run the directory",
+                    What::Asset => "put each asset into its own file",
+                },
             ),
             YamlError::Budget { .. }
             | YamlError::AliasReplayLimitExceeded { .. }
             | YamlError::AliasExpansionLimitExceeded { .. }
             | YamlError::AliasReplayStackDepthExceeded { .. } => (
-                "the job nests, repeats or expands more than a job file may",
+                "the file nests, repeats or expands more than it may",
                 "write the values out instead of nesting lists, mappings and aliases",
             ),
             YamlError::NonFiniteFloat { .. } => (

@@ -3,6 +3,7 @@
 //! Pure: no I/O, no clock. The run store says what was begun and prepared, the target says what it
 //! committed last; the target is the truth.
 
+use super::envelope::{self, DeadLetterCommit};
 use crate::error::{Error, Kind};
 use crate::runs::{Pending, Unfinished};
 
@@ -19,7 +20,47 @@ pub enum TargetFact {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LastCommit {
     pub run: String,
+    /// What the reader said.
     pub state: Option<String>,
+    /// Its rows in the dead letter, which may not be published yet.
+    pub dead_letter: Option<DeadLetterCommit>,
+}
+
+impl LastCommit {
+    /// A commit with the state that the target keeps of it.
+    pub fn read(run: String, sealed_state: Option<String>) -> Self {
+        let (state, dead_letter) = envelope::open(sealed_state);
+        Self {
+            run,
+            state,
+            dead_letter,
+        }
+    }
+}
+
+/// What to do with the dead letter of the target's last commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum DeadLetterDecision {
+    /// There is none, or it is known to be published.
+    Nothing,
+    /// Commit it, perhaps again.
+    Publish(DeadLetterCommit),
+    /// The user asked for everything to be read again, these rows too: remove what is staged of them.
+    Remove(DeadLetterCommit),
+}
+
+/// Decides about the dead letter of the last commit. `is_ended`: the run store knows that the run ended
+/// as committed, which it is told only after both commits.
+pub fn dead_letter(
+    last: Option<&LastCommit>,
+    is_ended: bool,
+    reset_pending: bool,
+) -> DeadLetterDecision {
+    match last.and_then(|last| last.dead_letter.clone()) {
+        Some(dead_letter) if !is_ended && reset_pending => DeadLetterDecision::Remove(dead_letter),
+        Some(dead_letter) if !is_ended => DeadLetterDecision::Publish(dead_letter),
+        _ => DeadLetterDecision::Nothing,
+    }
 }
 
 /// What to do with one unfinished run.

@@ -16,6 +16,8 @@ pub struct Metrics {
 pub struct SplitMetrics {
     pub rows_read: AtomicU64,
     pub rows_written: AtomicU64,
+    /// Rows that broke the contract and went to the dead letter.
+    pub rows_rejected: AtomicU64,
     /// Arrow memory of the batches read, in bytes.
     pub bytes_read: AtomicU64,
     /// Share that was read, in millionths; 0 where the reader does not know.
@@ -61,6 +63,7 @@ pub struct Totals {
     pub splits: usize,
     pub rows_read: u64,
     pub rows_written: u64,
+    pub rows_rejected: u64,
     pub bytes_read: u64,
     /// From 0 to 1.
     pub progress: f64,
@@ -94,6 +97,7 @@ impl Metrics {
         for split in splits.iter() {
             totals.rows_read += split.rows_read.load(Relaxed);
             totals.rows_written += split.rows_written.load(Relaxed);
+            totals.rows_rejected += split.rows_rejected.load(Relaxed);
             totals.bytes_read += split.bytes_read.load(Relaxed);
             totals.progress += split.progress_millionths.load(Relaxed) as f64 / 1e6;
         }

@@ -5,8 +5,10 @@
 
 pub mod commit;
 pub mod crash;
+mod envelope;
 mod guard;
 mod metrics;
+mod places;
 mod ready;
 mod report;
 mod settle;
@@ -14,18 +16,22 @@ mod split;
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
+use arrow::datatypes::SchemaRef;
 use tokio::task::JoinSet;
 
 use crate::component::{ReaderInstance, Stop};
+use crate::contract::{Enforcement, Mapping};
 use crate::error::{Error, Kind, Result};
 use crate::runs::{JobKey, Outcome, Pending, RunStore};
+use commit::LastCommit;
+use envelope::DeadLetterCommit;
 use guard::Guard;
 pub use metrics::{Metrics, Totals};
 pub use ready::Ready;
-pub use report::{RunReport, Status, state_json};
-pub use settle::Recovered;
+pub use report::{RunReport, Status, Terms, state_json};
+pub use settle::{Recovered, last_commit};
 pub use split::Checker;
 use split::{Done, Shared};
 
@@ -59,6 +65,7 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
         status = report.status.name(),
         rows_read = report.rows_read,
         rows_written = report.rows_written,
+        rows_rejected = report.rows_rejected,
         bytes_written = report.bytes_written,
         duration_ms = report.duration_ms
     );
@@ -122,6 +129,7 @@ async fn transfer(
         .open_reader(&run.id, name, settled.state.as_deref(), guard.stop())
         .await?;
     let schema = planner.schema().await?;
+    let contract = enforcement(&ready, &schema, report)?;
     let splits = splits(&mut planner, context.parallelism, &ready).await?;
     if splits.is_empty() {
         return Ok(Outcome::Empty);
@@ -132,39 +140,67 @@ async fn transfer(
         run,
         state,
         schema,
+        contract,
         stop: guard.stop(),
     });
 
     report.splits = splits.len();
     // A signal that came while the last split was prepared still stops the run; after this, it commits.
-    let staged = stage(&shared, splits, &mut planner, context, guard).await;
+    let staged = stage(&shared, splits, &mut planner, context, guard, report).await;
     let pending = match staged.and_then(|pending| guard.reason().map_or(Ok(pending), Err)) {
         Ok(pending) => pending,
         Err(error) => {
             guard.stop_all();
-            let is_clean = settle::discard(&shared.ready, &shared.run, &[]).await;
+            let is_clean = settle::discard(&shared.ready, &shared.run, None).await;
             return Err(Failed { error, is_clean });
         }
     };
     drop(planner);
     crash::point("before-pending");
     if let Err(error) = context.store.record_pending(&shared.run.id, &pending) {
-        let is_clean = settle::discard(&shared.ready, &shared.run, &pending.prepared).await;
+        let is_clean = settle::discard(&shared.ready, &shared.run, Some(&pending)).await;
         return Err(Failed { error, is_clean });
     }
     crash::point("pending");
-    let receipt = settle::commit(&shared.ready, &shared.run, &pending)
+    let committed = settle::commit(&shared.ready, &context.store, &shared.run, &pending)
         .await
         .map_err(|failed| Failed {
             error: failed.error,
             is_clean: failed.is_over,
         })?;
     crash::point("committed");
-    report.set_receipt(&receipt, context.metrics.totals().rows_written);
-    report.set_state(pending.state.as_deref());
+    report.set_committed(&committed, context.metrics.totals());
+    report.set_state(
+        LastCommit::read(shared.run.id.clone(), pending.state)
+            .state
+            .as_deref(),
+    );
     Ok(Outcome::Committed {
         receipt: report.receipt_json(),
     })
+}
+
+/// The job's contract, held against the schema of the source: refused here, before any data moves.
+fn enforcement(
+    ready: &Ready,
+    schema: &SchemaRef,
+    report: &mut RunReport,
+) -> Result<Option<Arc<Enforcement>>> {
+    let Some(contract) = &ready.contract else {
+        return Ok(None);
+    };
+    let mapping = Mapping::new(contract, schema).map_err(|problems| {
+        let several = format!("the source does not fit contract `{}`", contract.name);
+        match <[Error; 1]>::try_from(problems) {
+            Ok([only]) => only,
+            Err(problems) => problems
+                .iter()
+                .fold(Error::new(Kind::ContractBroken, several), Error::caused_by)
+                .hint("`dativo-wasm check` shows each problem with its remedy"),
+        }
+    })?;
+    report.warnings.extend(mapping.warnings.iter().cloned());
+    Ok(Some(Arc::new(Enforcement::new(mapping))))
 }
 
 async fn splits(
@@ -193,6 +229,7 @@ async fn stage(
     planner: &mut ReaderInstance,
     context: &Context,
     guard: &Guard,
+    report: &mut RunReport,
 ) -> Result<Pending> {
     let mut tasks = JoinSet::new();
     let mut done: Vec<Option<Done>> = splits.iter().map(|_| None).collect();
@@ -224,16 +261,41 @@ async fn stage(
     if let Some(error) = failure {
         return Err(error);
     }
-    let (ends, prepared) = done
-        .into_iter()
-        .flatten()
-        .map(|done| (done.end, done.prepared))
-        .unzip();
-    let ends: Vec<String> = ends;
+    let (mut ends, mut prepared, mut rejected) = (Vec::new(), Vec::new(), Vec::new());
+    for done in done.into_iter().flatten() {
+        ends.push(done.end);
+        prepared.push(done.prepared);
+        rejected.extend(done.dead_letter);
+    }
+    if let Some(contract) = &shared.contract {
+        report.rejected = contract.tallies();
+        report.warnings.extend(contract.verdict(SystemTime::now())?);
+    }
     let state = planner.state(&ends).await?;
+    let rows = context.metrics.totals().rows_rejected;
+    let dead_letter = dead_letter(shared, rejected, rows).await?;
     Ok(Pending {
         prepared,
-        state,
+        state: envelope::seal(state, dead_letter),
         base: shared.run.base.clone(),
     })
+}
+
+/// The commit of the dead letter, where there is one to make.
+async fn dead_letter(
+    shared: &Shared,
+    prepared: Vec<String>,
+    rows: u64,
+) -> Result<Option<DeadLetterCommit>> {
+    let side = shared.ready.dead_letter.as_ref();
+    let Some(side) = side.filter(|_| !prepared.is_empty()) else {
+        return Ok(None);
+    };
+    let (ready, stop) = (&shared.ready, shared.stop.clone());
+    Ok(Some(DeadLetterCommit {
+        path: side.path.clone().unwrap_or_default(),
+        base: settle::dead_letter_base(ready, side, &shared.run, stop).await?,
+        prepared,
+        rows,
+    }))
 }

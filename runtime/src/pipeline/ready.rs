@@ -4,10 +4,12 @@
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
+use super::places;
 use crate::capabilities::{Granted, object_store};
 use crate::component::{
     Components, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
+use crate::contract::Contract;
 use crate::error::{Error, Result};
 use crate::job::{self, Draft, Endpoint, Limits, Secrets};
 use crate::plan::{ComponentPlan, Facts, Plan};
@@ -21,6 +23,9 @@ pub struct Ready {
     pub plan: Plan,
     pub reader: Side,
     pub writer: Side,
+    pub contract: Option<Arc<Contract>>,
+    /// Where the rows go that break the contract.
+    pub dead_letter: Option<Side>,
     /// As the job asks for it.
     pub parallelism: Option<NonZeroU32>,
     pub limits: Limits,
@@ -32,6 +37,8 @@ pub struct Side {
     pub component: Loaded,
     /// JSON, with placeholders for secrets.
     pub config: String,
+    /// The `path` of its config, where it has one.
+    pub path: Option<String>,
     linked: Linked,
 }
 
@@ -46,7 +53,8 @@ impl Ready {
         let Draft { job, mut problems } = draft;
         let Some(job) = job else { return Err(problems) };
         let mut sides = Vec::new();
-        for endpoint in [&job.source, &job.target] {
+        let endpoints = [&job.source, &job.target];
+        for endpoint in endpoints.into_iter().chain(&job.dead_letter) {
             match plugins.resolve(components, endpoint).await {
                 Ok(component) => {
                     let checked = endpoint.check_config(&component.description.config_schema);
@@ -56,28 +64,49 @@ impl Ready {
                 Err(error) => problems.push(error),
             }
         }
-        let (2, Some(writer), Some(reader), true) =
-            (sides.len(), sides.pop(), sides.pop(), problems.is_empty())
-        else {
+        let mut sides = sides.into_iter();
+        let (Some(reader), Some(writer), dead_letter, true) = (
+            sides.next(),
+            sides.next(),
+            sides.next(),
+            problems.is_empty(),
+        ) else {
             job::sort(&mut problems);
             return Err(problems);
         };
-        let plan = Plan::new(&job, &facts(&reader), &facts(&writer))?;
+        let plan = Plan::new(
+            &job,
+            &facts(&reader),
+            &facts(&writer),
+            dead_letter.as_ref().map(facts).as_ref(),
+        )?;
+        places::check(&job, &plan).map_err(|error| vec![error])?;
         let secrets = Arc::new(job.secrets.clone());
         let reader = Side::new(&job.source, reader, &plan.reader, &secrets);
         let writer = Side::new(&job.target, writer, &plan.writer, &secrets);
-        match (reader, writer) {
-            (Ok(reader), Ok(writer)) => Ok(Self {
+        let dead_letter = match (&job.dead_letter, dead_letter, &plan.dead_letter) {
+            (Some(endpoint), Some(component), Some(plan)) => {
+                Side::new(endpoint, component, plan, &secrets).map(Some)
+            }
+            _ => Ok(None),
+        };
+        match (reader, writer, dead_letter) {
+            (Ok(reader), Ok(writer), Ok(dead_letter)) => Ok(Self {
                 job: job.name,
                 tenant: job.tenant,
                 plan,
                 reader,
                 writer,
+                contract: job.contract,
+                dead_letter,
                 parallelism: job.parallelism,
                 limits: job.limits,
                 secrets,
             }),
-            (reader, writer) => Err([reader.err(), writer.err()].into_iter().flatten().collect()),
+            (reader, writer, dead_letter) => {
+                let errors = [reader.err(), writer.err(), dead_letter.err()];
+                Err(errors.into_iter().flatten().collect())
+            }
         }
     }
 
@@ -110,14 +139,22 @@ impl Ready {
         ReaderInstance::open(&self.reader.linked, sandbox, &self.reader.config, state).await
     }
 
-    pub async fn start_writer(
+    /// Starts an instance of the target's writer, or of the dead letter's.
+    pub async fn start(
         &self,
+        side: &Side,
         run_id: &str,
         instance: String,
         stop: Stop,
     ) -> Result<WriterInstance> {
         let sandbox = self.sandbox(run_id, instance, stop);
-        WriterInstance::start(&self.writer.linked, sandbox).await
+        WriterInstance::start(&side.linked, sandbox).await
+    }
+
+    /// The dead letter, where it is the one that the job named as `path`.
+    pub fn dead_letter_at(&self, path: &str) -> Option<&Side> {
+        let side = self.dead_letter.as_ref()?;
+        (side.path.as_deref() == Some(path)).then_some(side)
     }
 
     fn sandbox(&self, run_id: &str, instance: String, stop: Stop) -> Sandbox {
@@ -157,6 +194,7 @@ impl Side {
         Ok(Self {
             component,
             config: endpoint.config.to_string(),
+            path: endpoint.config["path"].as_str().map(str::to_owned),
             linked,
         })
     }

@@ -5,8 +5,10 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::{Value, json};
 
-use super::{Metrics, Ready, Recovered};
-use crate::component::{Output, Receipt};
+use super::settle::Committed;
+use super::{Metrics, Ready, Recovered, Totals};
+use crate::component::Output;
+use crate::contract::{Contract, Tally};
 use crate::error::{Error, Kind, Result};
 
 /// The summary of a run.
@@ -21,11 +23,18 @@ pub struct RunReport {
     pub rows_read: u64,
     /// Rows that this run made visible at the target.
     pub rows_written: u64,
-    /// Rows that a contract refused.
+    /// Rows that the contract refused and the dead letter took.
     pub rows_rejected: u64,
     /// Bytes of the published objects.
     pub bytes_written: u64,
     pub outputs: Vec<Output>,
+    pub contract: Option<Terms>,
+    /// Which rules the rejected rows broke, the most frequent first.
+    pub rejected: Vec<Tally>,
+    /// The published objects of the dead letter.
+    pub dead_letter: Vec<Output>,
+    /// What is remarkable and did not end the run.
+    pub warnings: Vec<String>,
     /// What else the writer reported.
     pub details: Option<Value>,
     /// The state that the target holds after this run.
@@ -39,6 +48,24 @@ pub struct RunReport {
     pub peak_memory_bytes: u64,
     #[serde(serialize_with = "error_json")]
     pub error: Option<Error>,
+}
+
+/// The contract that a run was held to.
+#[derive(Debug, Serialize)]
+pub struct Terms {
+    pub name: String,
+    pub version: String,
+    pub mode: &'static str,
+}
+
+impl Terms {
+    pub fn of(contract: &Contract) -> Self {
+        Self {
+            name: contract.name.clone(),
+            version: contract.version.clone(),
+            mode: contract.mode.name(),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -72,6 +99,10 @@ impl RunReport {
             rows_rejected: 0,
             bytes_written: 0,
             outputs: Vec::new(),
+            contract: ready.contract.as_deref().map(Terms::of),
+            rejected: Vec::new(),
+            dead_letter: Vec::new(),
+            warnings: Vec::new(),
             details: None,
             state: None,
             recovered: Vec::new(),
@@ -82,8 +113,11 @@ impl RunReport {
         }
     }
 
-    pub(super) fn set_receipt(&mut self, receipt: &Receipt, rows_written: u64) {
-        self.rows_written = rows_written;
+    pub(super) fn set_committed(&mut self, committed: &Committed, totals: Totals) {
+        let receipt = &committed.receipt;
+        self.rows_written = totals.rows_written;
+        self.rows_rejected = totals.rows_rejected;
+        self.dead_letter = committed.dead_letter.clone();
         self.bytes_written = receipt.outputs.iter().map(|output| output.bytes).sum();
         self.outputs = receipt.outputs.clone();
         self.details = receipt.details.clone();
@@ -95,7 +129,11 @@ impl RunReport {
     }
 
     pub(super) fn receipt_json(&self) -> String {
-        json!({ "outputs": self.outputs, "details": self.details }).to_string()
+        let mut receipt = json!({ "outputs": self.outputs, "details": self.details });
+        if !self.dead_letter.is_empty() {
+            receipt["dead_letter"] = json!(self.dead_letter);
+        }
+        receipt.to_string()
     }
 
     pub(super) fn finish(&mut self, outcome: Result<()>, metrics: &Metrics, took: Duration) {

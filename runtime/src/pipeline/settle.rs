@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use super::commit::{self, AfterFailure, Decision, LastCommit, TargetFact};
+use super::commit::{self, AfterFailure, DeadLetterDecision, Decision, LastCommit, TargetFact};
 use super::crash;
-use super::ready::Ready;
-use crate::component::{CommitRecord, Receipt, Run, Stop};
-use crate::error::{Error, Result};
-use crate::runs::{JobKey, Outcome, Pending, RunStore, Unfinished};
+use super::envelope::DeadLetterCommit;
+use super::ready::{Ready, Side};
+use crate::component::{CommitRecord, Output, Receipt, Run, Stop};
+use crate::error::{Error, Kind, Result};
+use crate::runs::{JobKey, Outcome, Pending, RunStore};
 
 /// How long cleaning up after a failure or a signal may take. What is left is removed by the next run.
 const DISCARD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -64,15 +65,19 @@ pub async fn settle(
 ) -> Result<Settled> {
     let is_reset = |last: Option<&LastCommit>| store.is_reset(key, last.map(|l| l.run.as_str()));
     let unfinished = store.unfinished(key, run_id)?;
-    let target = fact(last_commit(ready, run_id, stop).await);
+    let target = fact(ask(ready, &ready.writer, run_id, stop).await);
     let mut last = match &target {
         TargetFact::Last(last) => last.clone(),
         TargetFact::Unknown(_) => None,
     };
+    let is_reset_now = is_reset(last.as_ref())?;
+    let is_clean = settle_dead_letter(ready, store, last.as_ref(), is_reset_now).await?;
     let mut recovered = Vec::new();
-    for (id, decision) in commit::decide(&unfinished, &target, is_reset(last.as_ref())?)? {
+    for (id, decision) in commit::decide(&unfinished, &target, is_reset_now)? {
         crash::point("settling");
         let (outcome, recovered_as) = match decision {
+            // Something of its dead letter is left: the next run tries again.
+            Decision::Committed if !is_clean => continue,
             Decision::Committed => (
                 Outcome::Committed {
                     receipt: "{}".to_owned(),
@@ -81,16 +86,13 @@ pub async fn settle(
             ),
             Decision::CommitAgain(pending) => {
                 let run = ready.run(&id, pending.base.clone());
-                if let Err(failed) = commit(ready, &run, &pending).await {
+                if let Err(failed) = commit(ready, store, &run, &pending).await {
                     if failed.is_over {
                         store.finish(&id, &Outcome::failed(&failed.error))?;
                     }
                     return Err(failed.error);
                 }
-                last = Some(LastCommit {
-                    run: id.clone(),
-                    state: pending.state,
-                });
+                last = Some(LastCommit::read(id.clone(), pending.state));
                 (
                     Outcome::Committed {
                         receipt: "{}".to_owned(),
@@ -100,8 +102,10 @@ pub async fn settle(
             }
             Decision::Remove => {
                 let run = ready.run(&id, None);
-                let prepared = prepared_by(&unfinished, &id);
-                if !discard(ready, &run, &prepared).await {
+                let pending = unfinished.iter().find(|known| known.run == id);
+                let pending = pending.and_then(|known| known.pending.as_ref());
+                store.withdraw(&id)?;
+                if !discard(ready, &run, pending).await {
                     // Still unfinished: the next run tries again.
                     continue;
                 }
@@ -131,13 +135,55 @@ pub struct CommitFailed {
     pub is_over: bool,
 }
 
-/// Commits `run`, and finds out what became of it where the answer is an error or none.
-pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Receipt, CommitFailed> {
+/// What a run made visible.
+pub struct Committed {
+    pub receipt: Receipt,
+    /// In the dead letter.
+    pub dead_letter: Vec<Output>,
+}
+
+/// Commits `run`, and finds out what became of it where the answer is an error or none. The rows that
+/// its contract refused are published after it: what the target then holds says that they have to be.
+pub async fn commit(
+    ready: &Ready,
+    store: &RunStore,
+    run: &Run,
+    pending: &Pending,
+) -> Result<Committed, CommitFailed> {
+    let receipt = commit_target(ready, store, run, pending).await?;
+    let committed = LastCommit::read(run.id.clone(), pending.state.clone());
+    let Some(dead_letter) = committed.dead_letter else {
+        return Ok(Committed {
+            receipt,
+            dead_letter: Vec::new(),
+        });
+    };
+    crash::point("dead-letter-due");
+    let published = publish(ready, &run.id, &dead_letter).await;
+    crash::point("dead-letter-committed");
+    match published {
+        Ok(dead_letter) => Ok(Committed {
+            receipt,
+            dead_letter,
+        }),
+        Err(error) => Err(CommitFailed {
+            error,
+            is_over: false,
+        }),
+    }
+}
+
+async fn commit_target(
+    ready: &Ready,
+    store: &RunStore,
+    run: &Run,
+    pending: &Pending,
+) -> Result<Receipt, CommitFailed> {
     let failure = match send(ready, run, pending).await {
         Ok(receipt) => return Ok(receipt),
         Err(failure) => failure,
     };
-    let found = last_commit(ready, &run.id, Stop::never()).await;
+    let found = ask(ready, &ready.writer, &run.id, Stop::never()).await;
     let receipt = found
         .as_ref()
         .ok()
@@ -146,7 +192,8 @@ pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Recei
     match commit::after_failure(&run.id, failure, &fact(found)) {
         AfterFailure::Committed => Ok(receipt.unwrap_or_default()),
         AfterFailure::Failed(error) => {
-            let is_over = discard(ready, run, &pending.prepared).await;
+            let withdrawn = store.withdraw(&run.id).is_ok();
+            let is_over = withdrawn && discard(ready, run, Some(pending)).await;
             Err(CommitFailed { error, is_over })
         }
         AfterFailure::Unknown(error) => Err(CommitFailed {
@@ -156,53 +203,137 @@ pub async fn commit(ready: &Ready, run: &Run, pending: &Pending) -> Result<Recei
     }
 }
 
+/// Ends what the last commit left of its dead letter, before anything is read. False where something
+/// staged could not be removed.
+async fn settle_dead_letter(
+    ready: &Ready,
+    store: &RunStore,
+    last: Option<&LastCommit>,
+    reset_pending: bool,
+) -> Result<bool> {
+    let Some(last) = last.filter(|last| last.dead_letter.is_some()) else {
+        return Ok(true);
+    };
+    let is_ended = store.is_committed(&last.run)?;
+    match commit::dead_letter(Some(last), is_ended, reset_pending) {
+        DeadLetterDecision::Nothing => {}
+        DeadLetterDecision::Publish(dead_letter) => {
+            crash::point("settling-dead-letter");
+            publish(ready, &last.run, &dead_letter).await?;
+        }
+        DeadLetterDecision::Remove(dead_letter) => {
+            if let Some(side) = ready.dead_letter_at(&dead_letter.path) {
+                let run = ready.run(&last.run, None);
+                return Ok(abort(ready, side, &run, &dead_letter.prepared).await);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Commits the dead letter of a run whose rows are visible. Done already is success.
+async fn publish(
+    ready: &Ready,
+    run_id: &str,
+    dead_letter: &DeadLetterCommit,
+) -> Result<Vec<Output>> {
+    let due = |hint: String| {
+        let message =
+            format!("run {run_id} is visible, and the rows that it refused are not published yet");
+        Error::new(Kind::CommitUnknown, message).hint(hint)
+    };
+    let Some(side) = ready.dead_letter_at(&dead_letter.path) else {
+        let path = &dead_letter.path;
+        return Err(due(format!(
+            "write `dead_letter: {{ path: {path} }}` into the job until it has run once; `dativo-wasm state reset` gives those rows up and reads everything again"
+        )));
+    };
+    let send = async {
+        let run = ready.run(run_id, dead_letter.base.clone());
+        let name = "dead letter, commit".to_owned();
+        let mut writer = ready.start(side, run_id, name, Stop::never()).await?;
+        writer
+            .commit(&side.config, &run, &dead_letter.prepared, None)
+            .await
+    };
+    let again = "run the job again: it publishes them first; `dativo-wasm state reset` gives them up and reads everything again";
+    let receipt: Receipt = send
+        .await
+        .map_err(|error| due(again.to_owned()).caused_by(error))?;
+    let rows: u64 = receipt.outputs.iter().map(|output| output.rows).sum();
+    // Where another target writes to the same folder, this commit would be taken for one of its own.
+    if rows != dead_letter.rows {
+        let cause = format!("the dead letter took {rows} of {} rows", dead_letter.rows);
+        return Err(due(again.to_owned()).caused_by(cause));
+    }
+    Ok(receipt.outputs)
+}
+
+/// The run of the dead letter's last commit, which the next one must find unchanged.
+pub async fn dead_letter_base(
+    ready: &Ready,
+    side: &Side,
+    run: &Run,
+    stop: Stop,
+) -> Result<Option<String>> {
+    Ok(ask(ready, side, &run.id, stop).await?.map(|last| last.run))
+}
+
+/// What the target of a job knows of it.
+pub async fn last_commit(ready: &Ready, run_id: &str) -> Result<Option<LastCommit>> {
+    let last = ask(ready, &ready.writer, run_id, Stop::never()).await?;
+    Ok(last.map(|last| LastCommit::read(last.run, last.state)))
+}
+
 fn fact(answer: Result<Option<CommitRecord>>) -> TargetFact {
     match answer {
-        Ok(last) => TargetFact::Last(last.map(|last| LastCommit {
-            run: last.run,
-            state: last.state,
-        })),
+        Ok(last) => TargetFact::Last(last.map(|last| LastCommit::read(last.run, last.state))),
         Err(error) => TargetFact::Unknown(error),
     }
 }
 
-fn prepared_by(unfinished: &[Unfinished], run: &str) -> Vec<String> {
-    let found = unfinished.iter().find(|unfinished| unfinished.run == run);
-    found
-        .and_then(|found| found.pending.clone())
-        .map(|pending| pending.prepared)
-        .unwrap_or_default()
-}
-
-/// Asks the target for its last commit, in an instance of its own.
-async fn last_commit(ready: &Ready, run_id: &str, stop: Stop) -> Result<Option<CommitRecord>> {
-    let mut writer = ready
-        .start_writer(run_id, "writer, last commit".to_owned(), stop)
-        .await?;
+/// Asks the target, or the dead letter, for its last commit, in an instance of its own.
+async fn ask(ready: &Ready, side: &Side, run_id: &str, stop: Stop) -> Result<Option<CommitRecord>> {
+    let name = "writer, last commit".to_owned();
+    let mut writer = ready.start(side, run_id, name, stop).await?;
     writer
-        .last_commit(&ready.writer.config, &ready.tenant, &ready.job)
+        .last_commit(&side.config, &ready.tenant, &ready.job)
         .await
 }
 
 /// Sends a commit, in an instance of its own. A signal does not interrupt it: it is one step at the
 /// target and bounded by the call's deadline.
 async fn send(ready: &Ready, run: &Run, pending: &Pending) -> Result<Receipt> {
-    let mut writer = ready
-        .start_writer(&run.id, "writer, commit".to_owned(), Stop::never())
-        .await?;
+    let side = &ready.writer;
+    let name = "writer, commit".to_owned();
+    let mut writer = ready.start(side, &run.id, name, Stop::never()).await?;
     let state = pending.state.as_deref();
     writer
-        .commit(&ready.writer.config, run, &pending.prepared, state)
+        .commit(&side.config, run, &pending.prepared, state)
         .await
 }
 
-/// Removes what `run` staged. Best effort, within [`DISCARD_TIMEOUT`]: the next run tries again.
-pub async fn discard(ready: &Ready, run: &Run, prepared: &[String]) -> bool {
+/// Removes what `run` staged, at the target and in the dead letter. Best effort: the next run tries again.
+pub async fn discard(ready: &Ready, run: &Run, pending: Option<&Pending>) -> bool {
+    let prepared = pending.map_or(&[][..], |pending| &pending.prepared);
+    let mut is_clean = abort(ready, &ready.writer, run, prepared).await;
+    if let Some(side) = &ready.dead_letter {
+        let state = pending.and_then(|pending| pending.state.clone());
+        let dead_letter = LastCommit::read(run.id.clone(), state).dead_letter;
+        let here =
+            dead_letter.filter(|dead_letter| ready.dead_letter_at(&dead_letter.path).is_some());
+        let prepared = here.map(|dead_letter| dead_letter.prepared);
+        is_clean &= abort(ready, side, run, &prepared.unwrap_or_default()).await;
+    }
+    is_clean
+}
+
+/// Removes what `run` staged on one side, within [`DISCARD_TIMEOUT`].
+async fn abort(ready: &Ready, side: &Side, run: &Run, prepared: &[String]) -> bool {
     let abort = async {
-        let mut writer = ready
-            .start_writer(&run.id, "writer, abort".to_owned(), Stop::never())
-            .await?;
-        writer.abort(&ready.writer.config, run, prepared).await
+        let name = "writer, abort".to_owned();
+        let mut writer = ready.start(side, &run.id, name, Stop::never()).await?;
+        writer.abort(&side.config, run, prepared).await
     };
     let problem = match tokio::time::timeout(DISCARD_TIMEOUT, abort).await {
         Ok(Ok(())) => return true,

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use super::crash;
 use super::metrics::SplitMetrics;
 use super::ready::Ready;
-use crate::component::{Batches, ReaderInstance, Run, Stop};
+use crate::component::{Batches, ReaderInstance, Run, Stop, WriterInstance};
+use crate::contract::{Bad, Checked, Enforcement};
 use crate::data::{Batch, batch_bytes};
 use crate::error::{Error, Kind, Result};
 
@@ -27,8 +28,20 @@ pub struct Shared {
     pub ready: Ready,
     pub run: Run,
     pub state: Option<String>,
+    /// What the reader declared.
     pub schema: SchemaRef,
+    pub contract: Option<Arc<Enforcement>>,
     pub stop: Stop,
+}
+
+impl Shared {
+    /// What the writer gets.
+    fn output(&self) -> SchemaRef {
+        match &self.contract {
+            Some(contract) => contract.mapping.output.clone(),
+            None => self.schema.clone(),
+        }
+    }
 }
 
 /// A split that was read to its end and whose rows are durable at the target.
@@ -37,6 +50,8 @@ pub struct Done {
     pub end: String,
     /// What `writer.prepare` said, for `commit`.
     pub prepared: String,
+    /// The same of the dead letter, where a row went there.
+    pub dead_letter: Option<String>,
 }
 
 /// Reads `split` and stages its rows.
@@ -137,28 +152,78 @@ async fn write(
     let ready = &shared.ready;
     let name = format!("writer {}, split {index}", ready.writer.component.name);
     let mut writer = ready
-        .start_writer(&shared.run.id, name, shared.stop.clone())
+        .start(&ready.writer, &shared.run.id, name, shared.stop.clone())
         .await?;
     writer
-        .open(
-            &ready.writer.config,
-            shared.schema.clone(),
-            &shared.run,
-            index,
-        )
+        .open(&ready.writer.config, shared.output(), &shared.run, index)
         .await?;
+    let contract = shared.contract.as_ref();
+    let mut check = contract.map(|contract| contract.split(index));
+    let mut dead_letter = None;
     while let Some(batch) = receiver.recv().await {
-        let rows = batch.num_rows() as u64;
-        writer.write(batch).await?;
-        metrics.rows_written.fetch_add(rows, Relaxed);
-        crash::point("batch-written");
+        let (good, bad) = match &mut check {
+            Some(check) => {
+                let Checked { good, bad } = check.check(&batch)?;
+                (good, bad)
+            }
+            None => (batch, None),
+        };
+        let rows = good.num_rows() as u64;
+        if rows > 0 {
+            writer.write(good).await?;
+            metrics.rows_written.fetch_add(rows, Relaxed);
+            crash::point("batch-written");
+        }
+        if let Some(Bad(rows)) = bad {
+            let rejected = rows.num_rows() as u64;
+            reject(shared, index, &mut dead_letter, rows).await?;
+            metrics.rows_rejected.fetch_add(rejected, Relaxed);
+            crash::point("rows-rejected");
+        }
     }
     // The channel also ends where the reader failed: only its answer tells a whole split from a cut one.
     let end = reading.joined().await?;
     crash::point("before-prepare");
     let prepared = writer.prepare().await?;
     crash::point("prepared");
-    Ok(Done { end, prepared })
+    let dead_letter = match &mut dead_letter {
+        Some(writer) => Some(writer.prepare().await?),
+        None => None,
+    };
+    Ok(Done {
+        end,
+        prepared,
+        dead_letter,
+    })
+}
+
+/// Writes rows to the dead letter of this split, which the first of them opens.
+async fn reject(
+    shared: &Shared,
+    index: u32,
+    dead_letter: &mut Option<WriterInstance>,
+    rows: Batch,
+) -> Result<()> {
+    let ready = &shared.ready;
+    let Some(side) = &ready.dead_letter else {
+        return Err(Error::internal(
+            "rows were refused, and there is no dead letter",
+        ));
+    };
+    let writer = match dead_letter {
+        Some(writer) => writer,
+        None => {
+            let name = format!("dead letter, split {index}");
+            let mut writer = ready
+                .start(side, &shared.run.id, name, shared.stop.clone())
+                .await?;
+            writer
+                .open(&side.config, rows.schema(), &shared.run, index)
+                .await?;
+            dead_letter.insert(writer)
+        }
+    };
+    writer.write(rows).await
 }
 
 /// A task that ends with its owner.

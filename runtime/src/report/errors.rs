@@ -130,7 +130,8 @@ fn push(text: &mut String, label: &str, value: &str) {
     }
 }
 
-fn one_line(text: &str) -> String {
+/// A text of strangers on one line.
+pub fn one_line(text: &str) -> String {
     text.chars().map(shown).collect()
 }
 

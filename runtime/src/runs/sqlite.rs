@@ -107,6 +107,18 @@ impl RunStore {
         })
     }
 
+    /// Forgets a commit before what it would publish is removed: half of it is nothing to commit again.
+    pub fn withdraw(&self, run: &str) -> Result<()> {
+        self.0.write(|transaction| {
+            transaction.execute(
+                "UPDATE runs SET status = 'running', prepared = NULL, state = NULL, base = NULL
+                 WHERE run = ? AND status = 'pending'",
+                params![run],
+            )?;
+            Ok(())
+        })
+    }
+
     /// Remembers how a run ended. The first end stays: a run that lost its lease does not overwrite
     /// what its successor found out about it.
     pub fn finish(&self, run: &str, outcome: &Outcome) -> Result<()> {
@@ -124,6 +136,18 @@ impl RunStore {
                 params![status, detail, now_secs(), run],
             )?;
             Ok(())
+        })
+    }
+
+    /// Whether the run ended, and what it wrote is visible.
+    pub fn is_committed(&self, run: &str) -> Result<bool> {
+        self.0.read(|database| {
+            let found = database.query_row(
+                "SELECT 1 FROM runs WHERE run = ? AND status = 'committed'",
+                params![run],
+                |_| Ok(()),
+            );
+            Ok(found.optional()?.is_some())
         })
     }
 

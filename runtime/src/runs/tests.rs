@@ -266,6 +266,24 @@ fn a_pending_commit_is_recorded_once_by_the_run_that_holds_the_job() {
 }
 
 #[test]
+fn a_withdrawn_commit_is_forgotten_and_its_run_is_not() {
+    let (_folder, store) = new_store();
+    let lease = store.begin(&key(), "a").unwrap();
+    store.record_pending("a", &pending()).unwrap();
+    store.withdraw("a").unwrap();
+    let found = store.unfinished(&key(), "other").unwrap();
+    assert_eq!((found.len(), &found[0].pending), (1, &None));
+    assert!(!store.is_committed("a").unwrap());
+    let receipt = "{}".to_owned();
+    store.finish("a", &Outcome::Committed { receipt }).unwrap();
+    assert!(store.is_committed("a").unwrap());
+    // An end is not undone.
+    store.withdraw("a").unwrap();
+    assert!(store.is_committed("a").unwrap());
+    drop(lease);
+}
+
+#[test]
 fn a_run_without_an_end_is_found_with_what_it_prepared() {
     let (folder, store) = new_store();
     // Run ids out of order: runs are told in the order in which they began.

@@ -3,6 +3,7 @@
 //!
 //! It does with the decisions of `commit.rs` what `settle.rs` has to do, and checks at every commit that
 //! rows arrive once, in order, with the state that belongs to them, and that no job is stuck at the end.
+//! Every run also stages rows for a dead letter, which has commits of its own.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -50,9 +51,19 @@ struct Target {
     next_row: usize,
 }
 
+/// The dead letter: like the target, but that its commits have no state.
+#[derive(Default)]
+struct DeadLetter {
+    last: Option<String>,
+    staged: BTreeMap<String, Range<usize>>,
+    late: Vec<(String, DeadLetterCommit)>,
+    next_row: usize,
+}
+
 #[derive(Default)]
 struct Store {
     unfinished: Vec<Unfinished>,
+    committed: BTreeSet<String>,
     reset: Option<Option<String>>,
 }
 
@@ -60,6 +71,7 @@ struct Store {
 struct World {
     source: usize,
     target: Target,
+    dead_letter: DeadLetter,
     stores: [Store; 2],
     runs: usize,
     /// Runs of which a store says that nothing of theirs is visible.
@@ -83,7 +95,7 @@ struct Attempt<'a> {
 impl Target {
     fn last(&self) -> Option<LastCommit> {
         let last = self.commits.last().cloned();
-        last.map(|(run, state)| LastCommit { run, state })
+        last.map(|(run, state)| LastCommit::read(run, state))
     }
 
     /// What `writer.commit` promises: once, after its base, of what is staged.
@@ -98,17 +110,33 @@ impl Target {
             return false;
         };
         assert_eq!(rows.start, self.next_row, "rows are lost or arrive twice");
-        assert_eq!(
-            pending.state,
-            Some(rows.end.to_string()),
-            "state of other rows"
-        );
+        let state = LastCommit::read(run.to_owned(), pending.state.clone()).state;
+        assert_eq!(state, Some(rows.end.to_string()), "state of other rows");
         assert!(
             !ended.contains(run),
             "a run that ended without a trace is visible"
         );
         self.next_row = rows.end;
         self.commits.push((run.to_owned(), pending.state.clone()));
+        true
+    }
+}
+
+impl DeadLetter {
+    fn commit(&mut self, run: &str, commit: &DeadLetterCommit) -> bool {
+        if self.last.as_deref() == Some(run) {
+            return true;
+        }
+        if self.last != commit.base {
+            return false;
+        }
+        let Some(rows) = self.staged.remove(run) else {
+            return false;
+        };
+        let in_order = rows.start == self.next_row;
+        assert!(in_order, "rows of the dead letter are lost or arrive twice");
+        self.next_row = rows.end;
+        self.last = Some(run.to_owned());
         true
     }
 }
@@ -138,7 +166,9 @@ impl Attempt<'_> {
     fn finish(&mut self, run: &str, visible: bool) -> Result<(), Broken> {
         self.step()?;
         self.store().unfinished.retain(|known| known.run != run);
-        if !visible {
+        if visible {
+            self.store().committed.insert(run.to_owned());
+        } else {
             self.world.ended_invisible.insert(run.to_owned());
         }
         Ok(())
@@ -151,7 +181,75 @@ impl Attempt<'_> {
         if !matches!(answer, Answer::No | Answer::Lost) {
             self.world.target.staged.remove(run);
         }
+        let is_clean = matches!(answer, Answer::Yes | Answer::Late);
+        Ok(self.discard_dead_letter(run)? && is_clean)
+    }
+
+    /// Before a discard, which may come to half of what a commit would publish.
+    fn withdraw(&mut self, run: &str) -> Result<(), Broken> {
+        self.step()?;
+        for known in &mut self.store().unfinished {
+            if known.run == run {
+                known.pending = None;
+            }
+        }
+        Ok(())
+    }
+
+    fn discard_dead_letter(&mut self, run: &str) -> Result<bool, Broken> {
+        self.step()?;
+        let answer = self.answer();
+        if !matches!(answer, Answer::No | Answer::Lost) {
+            self.world.dead_letter.staged.remove(run);
+        }
         Ok(matches!(answer, Answer::Yes | Answer::Late))
+    }
+
+    /// Commits the dead letter of a run whose main commit landed.
+    fn publish(&mut self, run: &str, commit: &DeadLetterCommit) -> Result<(), Broken> {
+        self.step()?;
+        let answer = self.answer();
+        let dead_letter = &mut self.world.dead_letter;
+        let landed = match answer {
+            Answer::Yes => dead_letter.commit(run, commit),
+            Answer::No | Answer::Lost => false,
+            Answer::Unheard => {
+                dead_letter.commit(run, commit);
+                false
+            }
+            Answer::Late => {
+                dead_letter.late.push((run.to_owned(), commit.clone()));
+                false
+            }
+        };
+        match landed {
+            true => Ok(()),
+            false => Err(Broken::Error(Error::new(Kind::CommitUnknown, "not yet"))),
+        }
+    }
+
+    /// After the main commit: the dead letter, then the end of the run.
+    fn committed(&mut self, run: &str, pending: &Pending) -> Result<(), Broken> {
+        let committed = LastCommit::read(run.to_owned(), pending.state.clone());
+        if let Some(dead_letter) = committed.dead_letter {
+            self.publish(run, &dead_letter)?;
+        }
+        self.finish(run, true)
+    }
+
+    /// False where something staged could not be removed.
+    fn settle_dead_letter(
+        &mut self,
+        last: Option<&LastCommit>,
+        reset: bool,
+    ) -> Result<bool, Broken> {
+        let Some(last) = last else { return Ok(true) };
+        let is_ended = self.store().committed.contains(&last.run);
+        match dead_letter(Some(last), is_ended, reset) {
+            DeadLetterDecision::Nothing => Ok(true),
+            DeadLetterDecision::Publish(commit) => self.publish(&last.run, &commit).map(|()| true),
+            DeadLetterDecision::Remove(_) => self.discard_dead_letter(&last.run),
+        }
     }
 
     /// Commits, and ends the run where the outcome is known.
@@ -172,13 +270,14 @@ impl Attempt<'_> {
             }
         };
         let Some(kind) = failure else {
-            return self.finish(run, true);
+            return self.committed(run, pending);
         };
         self.step()?;
         let fact = self.ask();
         match after_failure(run, Error::new(kind, "failed"), &fact) {
-            AfterFailure::Committed => self.finish(run, true),
+            AfterFailure::Committed => self.committed(run, pending),
             AfterFailure::Failed(error) => {
+                self.withdraw(run)?;
                 if self.discard(run)? {
                     self.finish(run, false)?;
                 }
@@ -199,15 +298,17 @@ impl Attempt<'_> {
         let mut unfinished = self.store().unfinished.clone();
         unfinished.retain(|run| run.run != this);
         let decisions = decide(&unfinished, &fact, is_reset(last.as_ref()));
+        let is_clean = self.settle_dead_letter(last.as_ref(), is_reset(last.as_ref()))?;
         for (run, decision) in decisions.map_err(Broken::Error)? {
             match decision {
+                Decision::Committed if !is_clean => {}
                 Decision::Committed => self.finish(&run, true)?,
                 Decision::CommitAgain(pending) => {
                     self.commit(&run, &pending)?;
-                    let state = pending.state;
-                    last = Some(LastCommit { run, state });
+                    last = Some(LastCommit::read(run, pending.state));
                 }
                 Decision::Remove => {
+                    self.withdraw(&run)?;
                     if self.discard(&run)? {
                         self.finish(&run, false)?;
                     }
@@ -238,11 +339,21 @@ impl Attempt<'_> {
         for staged in rows.clone() {
             self.step()?;
             let rows = from..staged + 1;
-            self.world.target.staged.insert(run.to_owned(), rows);
+            self.world
+                .target
+                .staged
+                .insert(run.to_owned(), rows.clone());
+            self.world.dead_letter.staged.insert(run.to_owned(), rows);
         }
+        let dead_letter = DeadLetterCommit {
+            path: "rejected".to_owned(),
+            prepared: vec![run.to_owned()],
+            base: self.world.dead_letter.last.clone(),
+            rows: rows.len() as u64,
+        };
         let pending = Pending {
             prepared: vec![run.to_owned()],
-            state: Some(rows.end.to_string()),
+            state: envelope::seal(Some(rows.end.to_string()), Some(dead_letter)),
             base: start.base,
         };
         self.step()?;
@@ -271,6 +382,9 @@ impl World {
         for (run, pending) in std::mem::take(&mut self.target.late) {
             self.target.commit(&self.ended_invisible, &run, &pending);
         }
+        for (run, commit) in std::mem::take(&mut self.dead_letter.late) {
+            self.dead_letter.commit(&run, &commit);
+        }
         outcome
     }
 
@@ -289,9 +403,13 @@ impl World {
             Step::Reset => {
                 self.stores[0].reset = Some(self.target.last().map(|last| last.run));
                 self.target.next_row = 0;
+                self.dead_letter.next_row = 0;
             }
             Step::DeleteStore { machine } => self.stores[machine] = Store::default(),
-            Step::DeleteTarget => self.target = Target::default(),
+            Step::DeleteTarget => {
+                self.target = Target::default();
+                self.dead_letter = DeadLetter::default();
+            }
         }
     }
 
@@ -305,11 +423,19 @@ impl World {
             assert!(self.attempt(machine, usize::MAX, Vec::new()).is_ok());
         }
         assert_eq!(self.target.next_row, self.source, "rows are missing");
+        assert_eq!(
+            self.dead_letter.next_row, self.source,
+            "bad rows are missing"
+        );
         let state = self.target.last().and_then(|last| last.state);
         assert_eq!(state, Some(self.source.to_string()));
         assert!(self.stores.iter().all(|store| store.unfinished.is_empty()));
         if stores_kept {
             assert!(self.target.staged.is_empty(), "something staged is left");
+            assert!(
+                self.dead_letter.staged.is_empty(),
+                "something staged is left"
+            );
         }
     }
 }
@@ -317,8 +443,8 @@ impl World {
 /// Runs on `machines`, of which most crash or get a bad answer.
 fn run(machines: usize, bad_answers: &'static [Answer]) -> impl Strategy<Value = Step> {
     let answer = prop_oneof![3 => Just(Answer::Yes), 1 => prop::sample::select(bad_answers)];
-    let fuel = prop_oneof![3 => 0..14usize, 1 => Just(usize::MAX)];
-    let answers = prop::collection::vec(answer, 0..6);
+    let fuel = prop_oneof![3 => 0..18usize, 1 => Just(usize::MAX)];
+    let answers = prop::collection::vec(answer, 0..9);
     (0..machines, 0..3usize, fuel, answers).prop_map(|(machine, new_rows, fuel, answers)| {
         Step::Run {
             machine,

@@ -24,6 +24,7 @@ fn commit(run: &str) -> LastCommit {
     LastCommit {
         run: run.to_owned(),
         state: Some(format!("after {run}")),
+        dead_letter: None,
     }
 }
 
@@ -267,4 +268,37 @@ fn a_failed_commit_is_what_the_target_says() {
         assert_eq!(check(kind, &last(None)), not_there, "{name}");
         assert_eq!(check(kind, &silent()), "unknown", "{name}");
     }
+}
+
+#[test]
+fn the_dead_letter_of_the_last_commit_is_published_until_it_is_known_to_be() {
+    let due = DeadLetterCommit {
+        path: "rejected".to_owned(),
+        prepared: vec!["bad rows of a".to_owned()],
+        base: None,
+        rows: 1,
+    };
+    let with = LastCommit {
+        dead_letter: Some(due.clone()),
+        ..commit("a")
+    };
+    let check = |last: Option<&LastCommit>, is_ended, reset, expected| {
+        assert_eq!(dead_letter(last, is_ended, reset), expected);
+    };
+    check(None, false, false, DeadLetterDecision::Nothing);
+    check(
+        Some(&commit("a")),
+        false,
+        false,
+        DeadLetterDecision::Nothing,
+    );
+    check(Some(&with), true, false, DeadLetterDecision::Nothing);
+    check(Some(&with), true, true, DeadLetterDecision::Nothing);
+    check(
+        Some(&with),
+        false,
+        false,
+        DeadLetterDecision::Publish(due.clone()),
+    );
+    check(Some(&with), false, true, DeadLetterDecision::Remove(due));
 }
