@@ -94,6 +94,6 @@ bench: ## Warm start and peak memory of the release build (after make run)
 	bench/warm_start.sh
 	bench/memory.sh
 
-bench-csv: guests ## CSV against polars, duckdb and pyarrow (an hour; QUICK=1: ten minutes)
+bench-csv: guests ## CSV against polars, duckdb and pyarrow (half an hour; QUICK=1: minutes)
 	cargo build --release -p dativo-wasm
 	bench/csv/run.sh

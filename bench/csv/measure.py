@@ -35,7 +35,8 @@ class Contestant:
         name, kind, file = self.suite
         out = os.path.join(work, "out.parquet")
         if self.who != "ours":
-            return [sys.executable, f"{HERE}/peer.py", self.who, name, kind, self.goal, str(self.threads), file, out], out
+            peer = [sys.executable, f"{HERE}/peer.py", self.who, name, kind, self.goal]
+            return [*peer, str(self.threads), file, out], out
         reader = {"file_path": file, "null_values": table(name)["nulls"]}
         if kind == "typed":
             reader["schema"] = schema(name)
@@ -140,9 +141,11 @@ def report(suite, everyone):
 def machine():
     with open("/proc/cpuinfo") as file:
         model = next((line.split(":")[1].strip() for line in file if line.startswith("model name")), platform.machine())
-    pins = open(f"{HERE}/requirements.txt").read().split()
+    with open(f"{HERE}/requirements.txt") as file:
+        pins = file.read().split()
     ours = subprocess.run([BINARY, "--version"], capture_output=True, text=True).stdout.strip()
-    return f"{model}, {len(CORES)} cores, Linux {platform.release()}, Python {platform.python_version()}; {ours}, {', '.join(pins)}"
+    system = f"{len(CORES)} cores, Linux {platform.release()}, Python {platform.python_version()}"
+    return f"{model}, {system}; {ours}, {', '.join(pins)}"
 
 
 BINARY, data, rounds, scale = os.path.abspath(sys.argv[1]), os.path.abspath(sys.argv[2]), int(sys.argv[3]), sys.argv[4]
@@ -154,7 +157,7 @@ suites = [("lineitem", "typed", big), ("lineitem", "inferred", big), ("lineitem"
 # The compiled components are cached from the second run on, as they are for everyone who runs twice.
 Contestant("ours", suites[-1], "parquet", 2).run(data)
 Contestant("ours", suites[-1], "arrow", 2).run(data)
-print(f"# CSV\n\n{machine()}.\n\nMedians of {rounds} interleaved rounds, each a whole process held to as many cores as it "
+print(f"# CSV\n\n{machine()}.\n\nMedians of interleaved rounds ({rounds}), each a whole process held to as many cores as it "
       "has threads. A ratio is the median of the rounds' ratios; below 1, ours took less.", flush=True)
 for suite in suites:
     for line in report(suite, measure(suite, rounds, data)):

@@ -3,7 +3,7 @@
 # tables (also in target/bench/csv.md). `make bench-csv` builds the release binary first.
 #
 # ROUNDS=5      how often everyone runs, in turns
-# QUICK=1       150 MB in 3 rounds instead of 1 GB in 5 (some minutes instead of an hour)
+# QUICK=1       150 MB in 3 rounds instead of 1 GB in 5 (some minutes instead of half an hour)
 # BIN=FILE      the binary to measure
 #
 # Everything is made below target/bench: a Python environment, the tables (1.3 GB), outputs while they are needed.
