@@ -72,13 +72,13 @@ enum Verb {
     },
     /// Check a job: its file, its components, its grants, and that source and target answer; reads no rows
     Check { job: PathBuf },
-    /// Show what a run would do: splits, grants and the schema
+    /// Show what a run would do: splits, grants, the schema and how it fits the contract
     Plan {
         job: PathBuf,
         #[arg(long, value_name = "N")]
         parallelism: Option<NonZeroU32>,
     },
-    /// Show the first rows as a table; writes nothing
+    /// Show the first rows as a table, masked as the contract says; writes nothing
     Preview {
         job: PathBuf,
         /// Rows to show

@@ -17,9 +17,9 @@ use std::time::Duration;
 
 pub use check::{Bad, Checked, Enforcement};
 pub use hmac::MaskKey;
-pub use mapping::{How, Line, Mapping};
+pub use mapping::{Line, Mapping};
 pub use mask::mask_batch;
-pub use refused::{Reason, Subject, Tally};
+pub use refused::Tally;
 pub use types::{Type, TypeProblem};
 pub use unique::MIN_MEMORY_BYTES;
 

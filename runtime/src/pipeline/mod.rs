@@ -30,7 +30,7 @@ use envelope::DeadLetterCommit;
 use guard::Guard;
 pub use metrics::{Metrics, Totals};
 pub use ready::Ready;
-pub use report::{RunReport, Status, Terms, state_json};
+pub use report::{RunReport, Status, state_json};
 pub use settle::{Recovered, last_commit};
 pub use split::Checker;
 use split::{Done, Shared};

@@ -59,7 +59,7 @@ pub struct Terms {
 }
 
 impl Terms {
-    pub fn of(contract: &Contract) -> Self {
+    fn of(contract: &Contract) -> Self {
         Self {
             name: contract.name.clone(),
             version: contract.version.clone(),

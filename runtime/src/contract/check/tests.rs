@@ -5,7 +5,8 @@ use std::time::{Duration, UNIX_EPOCH};
 use arrow::array::{Int64Array, TimestampMicrosecondArray};
 use arrow::util::display::array_value_to_string;
 
-use super::super::{Dataset, Freshness, How, Mask, Type, Unique, Unknown};
+use super::super::mapping::How;
+use super::super::{Dataset, Freshness, Mask, Type, Unique, Unknown};
 use super::*;
 
 fn column(name: &str, kind: &str) -> Column {
