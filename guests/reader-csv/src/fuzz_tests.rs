@@ -286,9 +286,10 @@ fn read(
     let rows = || -> dativo_connector::Result<Vec<Vec<String>>> {
         let source = config.source("f.csv")?;
         assert_eq!(source.format, format);
-        let mut table = Table::new(&config);
+        let state = State::default();
+        let mut table = Table::new(&config, &state).unwrap();
         let head = table.add(text, &source)?;
-        let columns = table.columns(&State::default())?;
+        let columns = table.columns()?;
         let rest = &text[head.offset as usize..];
         let mut text = Text {
             window: Window::new(rest, Some(rest.len() as u64), head.line),
@@ -431,7 +432,9 @@ mod tests {
                 taken: 0,
             };
             let rules = config.source("f.csv").unwrap();
-            let error = Table::new(&config).add(&mut source, &rules).unwrap_err();
+            let state = State::default();
+            let mut table = Table::new(&config, &state).unwrap();
+            let error = table.add(&mut source, &rules).unwrap_err();
             assert!(error.message.contains("32 MiB"), "{}", error.message);
             let taken = source.taken;
             assert!(

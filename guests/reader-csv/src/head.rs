@@ -17,6 +17,12 @@ use crate::window::Window;
 /// Text that a sample reads at most, in bytes, but for one longer record.
 const SAMPLE_BYTES: usize = 4 << 20;
 
+/// What columns of the state are from, for messages.
+const EARLIER_RUNS: &str = "what earlier runs read";
+
+const OTHER_COLUMNS: &str = "all files of a job have the same columns; read others with a job of their own, or everything \
+    again after `dativo-wasm state reset`";
+
 const BOM: &[u8] = b"\xef\xbb\xbf";
 
 /// Where the records of a file begin, and in which order its columns are.
@@ -30,9 +36,10 @@ pub struct Head {
     pub order: Option<Vec<usize>>,
 }
 
-/// The columns of a table, as the starts of its files show them.
+/// The columns of a table, as earlier runs read them, or as the starts of its files show them.
 pub struct Table<'a> {
     config: &'a Config,
+    state: &'a State,
     /// None until a file has a record or a header.
     known: Option<Known>,
     /// The first file that is empty.
@@ -42,20 +49,27 @@ pub struct Table<'a> {
 }
 
 struct Known {
-    /// Names the file that they are from.
-    file: String,
+    /// Where they are from, for messages.
+    from: String,
     columns: Vec<Named>,
     evidence: Vec<Evidence>,
 }
 
 impl<'a> Table<'a> {
-    pub fn new(config: &'a Config) -> Self {
-        Self {
+    pub fn new(config: &'a Config, state: &'a State) -> Result<Self> {
+        let mut table = Self {
             config,
+            state,
             known: None,
             empty: None,
             left: (config.sample_rows, SAMPLE_BYTES),
+        };
+        // Without a header columns have no names that could be held against others.
+        if config.header && !state.columns().is_empty() {
+            let names = state.columns().iter().map(|column| column.name.clone());
+            table.know(names.collect(), EARLIER_RUNS.to_owned())?;
         }
+        Ok(table)
     }
 
     /// Reads the head of the file that begins with `text`.
@@ -97,20 +111,20 @@ impl<'a> Table<'a> {
     }
 
     /// The columns, with the job's types, those of earlier runs, or what the sample suggests.
-    pub fn columns(self, state: &State) -> Result<Vec<Column>> {
+    pub fn columns(self) -> Result<Vec<Column>> {
         let Some(known) = self.known else {
             return match self.empty {
-                Some(error) if self.config.declared.is_empty() => Err(error),
-                _ => Ok(self.config.declared.iter().map(Declared::column).collect()),
+                _ if !self.config.declared.is_empty() => {
+                    Ok(self.config.declared.iter().map(Declared::column).collect())
+                }
+                _ if !self.state.columns().is_empty() => Ok(self.state.columns().to_vec()),
+                Some(error) => Err(error),
+                None => Ok(Vec::new()),
             };
         };
         let columns = known.columns.into_iter().zip(known.evidence);
-        let columns = columns.map(|(Named { name, declared }, evidence)| {
-            let (kind, origin) = match (declared, state.type_of(&name)) {
-                (Some(kind), _) => (kind, Origin::Declared),
-                (None, Some(kind)) => (kind, Origin::Remembered),
-                (None, None) => (evidence.resolve(), Origin::Sampled),
-            };
+        let columns = columns.map(|(Named { name, known }, evidence)| {
+            let (kind, origin) = known.unwrap_or_else(|| (evidence.resolve(), Origin::Sampled));
             Column { name, kind, origin }
         });
         Ok(columns.collect())
@@ -124,66 +138,87 @@ impl<'a> Table<'a> {
         width: usize,
         source: &Source,
     ) -> Result<Option<Vec<usize>>> {
-        let Some(known) = &self.known else {
-            let columns = name_columns(header, width, self.config, source)?;
-            self.known = Some(Known {
-                file: source.file.clone(),
-                evidence: vec![Evidence::default(); columns.len()],
-                columns,
-            });
-            return Ok(None);
-        };
-        let hint = "all files of a job have the same columns; read others with another job";
         let Some(header) = header else {
-            let expected = known.columns.len();
-            if width == expected {
-                return Ok(None);
-            }
-            return Err(Error::invalid_data(format!(
-                "{} has {width} columns, and {} has {expected}",
-                source.file, known.file
-            ))
-            .hint(hint));
+            return self.enter_numbered(width, source).map(|()| None);
         };
         let names = numbered_where_empty(header);
         let places = places(&names, self.config, source)?;
-        let order: Option<Vec<usize>> = known
-            .columns
-            .iter()
-            .map(|column| places.get(column.name.as_str()).copied())
-            .collect();
-        let differ = |this: &str, verb: &str, other: &str, name: &str| {
-            let name = shown(name.as_bytes());
-            Error::invalid_data(format!("{this} {verb} column {name}, and {other} has it"))
-                .hint(hint)
+        let Some(known) = &self.known else {
+            self.know(names, source.file.clone())?;
+            return Ok(None);
         };
-        let Some(order) = order else {
-            let mut known_names = known.columns.iter().map(|column| column.name.as_str());
-            let missing = known_names.find(|name| !places.contains_key(name));
-            return Err(differ(
-                &source.file,
-                "lacks",
-                &known.file,
-                missing.unwrap_or_default(),
-            ));
+        let refused = |verb: &str, name: &str, stands: &str| {
+            let (file, name, from) = (&source.file, shown(name.as_bytes()), &known.from);
+            Error::invalid_data(format!(
+                "{file} {verb} column {name}, which {stands} in {from}"
+            ))
+            .hint(OTHER_COLUMNS)
         };
+        let mut order = Vec::with_capacity(known.columns.len());
+        for Named { name, .. } in &known.columns {
+            let place = places.get(name.as_str());
+            order.push(*place.ok_or_else(|| refused("lacks", name, "is"))?);
+        }
         if names.len() > order.len() {
             let known_names: HashSet<&str> = known
                 .columns
                 .iter()
                 .map(|column| column.name.as_str())
                 .collect();
-            let more = names
+            let mut more = names
                 .iter()
-                .find(|name| !known_names.contains(name.as_str()));
-            let more = more.map_or("", String::as_str);
-            return Err(differ(&known.file, "lacks", &source.file, more));
+                .filter(|name| !known_names.contains(name.as_str()));
+            return Err(refused(
+                "has",
+                more.next().map_or("", String::as_str),
+                "is not",
+            ));
         }
         let is_same = order
             .iter()
             .enumerate()
             .all(|(column, place)| column == *place);
         Ok((!is_same).then_some(order))
+    }
+
+    /// As [`enter`](Self::enter), of a file without a header.
+    fn enter_numbered(&mut self, width: usize, source: &Source) -> Result<()> {
+        let (expected, from) = match (&self.known, self.state.columns()) {
+            (Some(known), _) => (known.columns.len(), known.from.as_str()),
+            (None, []) => (width, ""),
+            (None, before) => (before.len(), EARLIER_RUNS),
+        };
+        if width != expected {
+            return Err(Error::invalid_data(format!(
+                "{} has {width} columns, and there are {expected} in {from}",
+                source.file
+            ))
+            .hint(OTHER_COLUMNS));
+        }
+        if self.known.is_none() {
+            let names = name_by_number(width, self.config, source)?;
+            self.know(names, source.file.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Takes `names` for the columns of the table.
+    fn know(&mut self, names: Vec<String>, from: String) -> Result<()> {
+        let declared = declared_types(&names, self.config, &from)?;
+        let columns = names.into_iter().zip(declared).map(|(name, declared)| {
+            let remembered = || Some((self.state.type_of(&name)?, Origin::Remembered));
+            let known = declared
+                .map(|kind| (kind, Origin::Declared))
+                .or_else(remembered);
+            Named { name, known }
+        });
+        let columns: Vec<Named> = columns.collect();
+        self.known = Some(Known {
+            from,
+            evidence: vec![Evidence::default(); columns.len()],
+            columns,
+        });
+        Ok(())
     }
 
     /// Adds what the first records of a file show.
@@ -196,7 +231,7 @@ impl<'a> Table<'a> {
         let Some(known) = &mut self.known else {
             return Ok(());
         };
-        let is_needed = known.columns.iter().any(|named| named.declared.is_none());
+        let is_needed = known.columns.iter().any(|named| named.known.is_none());
         if !is_needed || records == 0 || bytes == 0 {
             return Ok(());
         }
@@ -374,51 +409,46 @@ impl<R: BufRead> Reader<'_, R> {
 
 struct Named {
     name: String,
-    declared: Option<Type>,
+    /// Its type, where no sample is needed.
+    known: Option<(Type, Origin)>,
 }
 
-/// The names of a file's columns, from its header, from `schema`, or by their numbers.
-fn name_columns(
-    header: Option<Vec<String>>,
-    width: usize,
-    config: &Config,
-    source: &Source,
-) -> Result<Vec<Named>> {
+/// The names of columns without a header: from `schema`, or their numbers.
+fn name_by_number(width: usize, config: &Config, source: &Source) -> Result<Vec<String>> {
     let declared = &config.declared;
-    let names = match header {
-        Some(names) => numbered_where_empty(names),
-        None => {
-            let numbers: Vec<String> = (0..width).map(numbered).collect();
-            let by_name = declared.iter().all(|column| numbers.contains(&column.name));
-            if by_name {
-                numbers
-            } else if declared.len() == width {
-                declared.iter().map(|column| column.name.clone()).collect()
-            } else {
-                return Err(Error::invalid_config(format!(
-                    "`schema` lists {} columns; {} has {width}",
-                    declared.len(),
-                    source.file
-                ))
-                .hint("list all columns in order, or some by number: `schema: [{name: column_2, type: string}]`"));
-            }
-        }
-    };
-    let places = places(&names, config, source)?;
+    let numbers: Vec<String> = (0..width).map(numbered).collect();
+    if declared.iter().all(|column| numbers.contains(&column.name)) {
+        return Ok(numbers);
+    }
+    if declared.len() == width {
+        return Ok(declared.iter().map(|column| column.name.clone()).collect());
+    }
+    Err(Error::invalid_config(format!(
+        "`schema` lists {} columns; {} has {width}",
+        declared.len(),
+        source.file
+    ))
+    .hint(
+        "list all columns in order, or some by number: `schema: [{name: column_2, type: string}]`",
+    ))
+}
+
+/// The job's types of the columns `names`, which are those of `from`.
+fn declared_types(names: &[String], config: &Config, from: &str) -> Result<Vec<Option<Type>>> {
     let mut types: HashMap<&str, Type> = HashMap::new();
-    for column in declared {
+    let known: HashSet<&str> = names.iter().map(String::as_str).collect();
+    for column in &config.declared {
         let name = column.name.as_str();
-        if !places.contains_key(name) {
-            let known: Vec<String> = names
+        if !known.contains(name) {
+            let names: Vec<String> = names
                 .iter()
                 .take(20)
                 .map(|name| shown(name.as_bytes()))
                 .collect();
             return Err(Error::invalid_config(format!(
-                "`schema` declares `{name}`, which is no column of {}",
-                source.file
+                "`schema` declares `{name}`, which is no column of {from}"
             ))
-            .hint(format!("its columns are {}", known.join(", "))));
+            .hint(format!("its columns are {}", names.join(", "))));
         }
         if types.insert(name, column.kind).is_some() {
             return Err(Error::invalid_config(format!(
@@ -426,15 +456,8 @@ fn name_columns(
             )));
         }
     }
-    let declared = names
-        .iter()
-        .map(|name| types.get(name.as_str()).copied())
-        .collect::<Vec<_>>();
-    let named = names
-        .into_iter()
-        .zip(declared)
-        .map(|(name, declared)| Named { name, declared });
-    Ok(named.collect())
+    let types = names.iter().map(|name| types.get(name.as_str()).copied());
+    Ok(types.collect())
 }
 
 /// The place of every name in a record.

@@ -73,6 +73,7 @@ impl Reader for CsvReader {
     fn open(config: Config, state: Option<String>) -> Result<Self> {
         // Refuses a wrong config before anything is read.
         config.source(&config.file_path)?;
+        let state = state.filter(|_| config.incremental);
         let state = State::parse(state.as_deref())?;
         Ok(Self {
             config,
@@ -154,7 +155,7 @@ impl CsvReader {
         let (old, new): (Vec<_>, Vec<_>) = found
             .into_iter()
             .partition(|(name, version)| self.config.incremental && self.state.has(name, version));
-        let mut table = Table::new(&self.config);
+        let mut table = Table::new(&self.config, &self.state)?;
         let mut files = Vec::with_capacity(new.len());
         for (name, version) in new {
             let (compression, head) = self.head(&mut table, &name)?;
@@ -169,7 +170,7 @@ impl CsvReader {
         if let (true, Some((name, _))) = (files.is_empty(), old.last()) {
             self.head(&mut table, name)?;
         }
-        let columns = table.columns(&self.state)?;
+        let columns = table.columns()?;
         Ok(self.plan.get_or_init(|| Plan { files, columns }))
     }
 
@@ -186,7 +187,8 @@ impl CsvReader {
             .filter(|object| glob::matches(path, &object.url))
             .map(|object| (object.url.clone(), version(object)))
             .collect();
-        if found.is_empty() && self.config.declared.is_empty() {
+        let is_known = !self.config.declared.is_empty() || !self.state.columns().is_empty();
+        if found.is_empty() && !is_known {
             return Err(
                 Error::new(ErrorKind::NotFound, format!("no file matches `{path}`")).hint(
                     "check the path; where files may come later, declare the columns: `schema: [{name: id, type: int64}]`",

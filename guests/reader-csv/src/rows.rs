@@ -9,7 +9,7 @@ use arrow_schema::SchemaRef;
 use dativo_connector::{Error, Result};
 
 use crate::columns::{Builder, Chunk, Encoding, Misfit, Nulls};
-use crate::scan::{Bounds, Broken, Field, Format, Found, Why, scan};
+use crate::scan::{Bounds, Broken, Field, Format, Found, MAX_FIELDS, Why, scan};
 use crate::types::{Column, Origin, arrow_schema};
 use crate::window::{MAX_RECORD_BYTES, Window};
 
@@ -245,6 +245,11 @@ impl Source {
                 place(None)
             ))
             .hint("quote the field, or convert line ends: `tr '\\r' '\\n' < IN > OUT`"),
+            Why::TooManyFields => Error::invalid_data(format!(
+                "{} line {line}: the record has more than {MAX_FIELDS} fields",
+                self.file
+            ))
+            .hint("check `delimiter` and `quote`, or correct the record"),
             Why::Width(count) => Error::invalid_data(format!(
                 "{}: the record has {} where {width} are expected",
                 place(None),

@@ -135,7 +135,12 @@ pub enum Why {
     LoneCarriageReturn,
     /// Fields of the record; another number was expected.
     Width(usize),
+    /// More than [`MAX_FIELDS`], so that a line of delimiters does not take eight times its length.
+    TooManyFields,
 }
+
+/// Fields of a record: as many as the host takes columns.
+pub const MAX_FIELDS: usize = 16_384;
 
 /// Where the scan is in a field.
 #[derive(Clone, Copy)]
@@ -236,6 +241,9 @@ impl Scan<'_> {
                     Step::Skip => live &= !(1 << (bit + 1)),
                     Step::Stop => return Ok(self.stopped()),
                 }
+            }
+            if self.fields.len() - self.first > MAX_FIELDS + BLOCK {
+                return Err(self.broken(self.start, Why::TooManyFields));
             }
             base += BLOCK;
         }

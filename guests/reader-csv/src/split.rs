@@ -53,15 +53,11 @@ impl Split {
     /// The files as they were read, for [`State::after`].
     pub fn end_text(&self) -> Result<String> {
         let versions = self.parts.iter();
-        let types = self.columns.iter();
         to_text(&State {
             files: versions
                 .map(|part| (part.file.clone(), part.version.clone()))
                 .collect(),
-            types: types
-                .filter(|column| column.origin != Origin::Declared)
-                .map(|column| (column.name.clone(), column.kind))
-                .collect(),
+            columns: self.columns.clone(),
         })
     }
 }
@@ -71,9 +67,9 @@ impl Split {
 pub struct State {
     /// By name.
     files: BTreeMap<String, Version>,
-    /// Types that a sample suggested, by column: later runs keep to them, so that the target has one type.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    types: BTreeMap<String, Type>,
+    /// Of the last run: later runs keep to them and to their types, so that the target has one schema.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    columns: Vec<Column>,
 }
 
 impl State {
@@ -94,9 +90,15 @@ impl State {
         self.files.get(file) == Some(version)
     }
 
-    /// What earlier runs took a column for.
+    pub fn columns(&self) -> &[Column] {
+        &self.columns
+    }
+
+    /// What earlier runs took a column for, unless the job said so.
     pub fn type_of(&self, column: &str) -> Option<Type> {
-        self.types.get(column).copied()
+        let mut columns = self.columns.iter();
+        let found = columns.find(|known| known.name == column && known.origin != Origin::Declared);
+        found.map(|known| known.kind)
     }
 
     /// The state after a run whose pieces ended with `ends`.
@@ -106,7 +108,7 @@ impl State {
             let end: Self = serde_json::from_str(end)
                 .map_err(|error| Error::internal(format!("the end of a split: {error}")))?;
             state.files.extend(end.files);
-            state.types.extend(end.types);
+            state.columns = end.columns;
         }
         to_text(&state)
     }

@@ -66,9 +66,10 @@ fn read(
 }
 
 fn head(text: &[u8], config: &Config) -> Result<(Head, Vec<Column>)> {
-    let mut table = Table::new(config);
+    let state = State::default();
+    let mut table = Table::new(config, &state)?;
     let head = table.add(text, &config.source("f.csv")?)?;
-    Ok((head, table.columns(&State::default())?))
+    Ok((head, table.columns()?))
 }
 
 /// The batches of `text`, of at most `max` rows.
@@ -618,14 +619,15 @@ fn declared_numbers_are_exact_or_refused() {
 
 /// Heads of several files, and the columns of their table.
 fn heads(files: &[&str], config: &Config, state: &str) -> Result<(Vec<Head>, Vec<Column>)> {
-    let mut table = Table::new(config);
+    let state = State::parse(Some(state))?;
+    let mut table = Table::new(config, &state)?;
     let names = ["a.csv", "b.csv", "c.csv"];
     let heads = names
         .iter()
         .zip(files)
         .map(|(name, text)| table.add(text.as_bytes(), &config.source(name)?));
     let heads = heads.collect::<Result<_>>()?;
-    Ok((heads, table.columns(&State::parse(Some(state))?)?))
+    Ok((heads, table.columns()?))
 }
 
 #[test]
@@ -638,11 +640,11 @@ fn several_files_are_one_table() {
     };
     refused(
         &["a,b\n1,2\n", "a\n1\n"],
-        "`b.csv` lacks column `b`, and `a.csv` has it",
+        "`b.csv` lacks column `b`, which is in `a.csv`",
     );
     refused(
         &["a,b\n1,2\n", "a,b,c\n1,2,3\n"],
-        "`a.csv` lacks column `c`, and `b.csv` has it",
+        "`b.csv` has column `c`, which is not in `a.csv`",
     );
     refused(&["", ""], "`a.csv` has no header: it is empty");
     // Found by name; types fit all; an empty file is one without rows.
@@ -664,22 +666,30 @@ fn several_files_are_one_table() {
     assert_eq!(shown(batch, 0), ["1.5", "x"]);
 }
 
+/// The state of a run that read columns `a` and `b`.
+const EARLIER: &str = r#"{"files":{},"columns":[
+    {"name":"a","type":"int64","origin":"sampled"},{"name":"b","type":"date","origin":"declared"}]}"#;
+
 #[test]
 fn a_type_that_was_inferred_once_is_kept() {
     let config = config("{}");
-    let state = r#"{"files":{},"types":{"a":"int64"}}"#;
-    let (_, columns) = heads(&["a,b\n,1\n"], &config, state).unwrap();
-    let kinds: Vec<String> = columns.iter().map(|c| c.kind.to_string()).collect();
-    assert_eq!(kinds, ["int64", "int64"]);
+    let (heads, columns) = heads(&["b,a\n1,\n"], &config, EARLIER).unwrap();
+    assert_eq!(heads[0].order, Some(vec![1, 0]));
+    let kinds: Vec<String> = columns
+        .iter()
+        .map(|c| format!("{}:{}", c.name, c.kind))
+        .collect();
+    // What was declared and is no longer is inferred.
+    assert_eq!(kinds, ["a:int64", "b:int64"]);
     let text = Text {
-        window: Window::new("x,1\n".as_bytes(), None, 2),
+        window: Window::new("1,x\n".as_bytes(), None, 2),
         source: config.source("a.csv").unwrap(),
-        order: None,
+        order: heads[0].order.clone(),
     };
     let error = collect(text, columns, 10).unwrap_err();
     assert_eq!(
         error.message,
-        "`a.csv` line 2, column 1 `a`: `x` is not an int64"
+        "`a.csv` line 2, column 2 `a`: `x` is not an int64"
     );
     assert!(
         error
@@ -687,4 +697,47 @@ fn a_type_that_was_inferred_once_is_kept() {
             .unwrap()
             .contains("earlier runs read this column as int64")
     );
+}
+
+#[test]
+fn later_runs_keep_to_the_columns_of_the_first() {
+    let refused = |text: &str, config_text: &str, message: &str| {
+        let error = heads(&[text], &config(config_text), EARLIER).unwrap_err();
+        assert_eq!(error.message, message);
+        assert!(error.hint.unwrap().contains("state reset"));
+    };
+    refused(
+        "a\n1\n",
+        "{}",
+        "`a.csv` lacks column `b`, which is in what earlier runs read",
+    );
+    refused(
+        "a,b,c\n1,2,3\n",
+        "{}",
+        "`a.csv` has column `c`, which is not in what earlier runs read",
+    );
+    refused(
+        "1,2,3\n",
+        r#"{"header": false}"#,
+        "`a.csv` has 3 columns, and there are 2 in what earlier runs read",
+    );
+    // With no file, or an empty one, they are what they were.
+    for files in [&[][..], &[""]] {
+        let (_, columns) = heads(files, &config("{}"), EARLIER).unwrap();
+        assert_eq!(columns.len(), 2);
+    }
+}
+
+#[test]
+fn a_line_of_delimiters_ends_before_it_fills_the_memory() {
+    let line = ",".repeat(30 << 20);
+    for text in [format!("{line}\n"), format!("a,b\n{line}")] {
+        let line = text.lines().position(|text| text.len() > 10).unwrap() + 1;
+        refused(
+            text,
+            "{}",
+            &format!("`f.csv` line {line}: the record has more than 16384 fields"),
+            "delimiter",
+        );
+    }
 }

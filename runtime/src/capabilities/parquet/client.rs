@@ -572,8 +572,12 @@ mod tests {
     fn a_dictionary_is_not_begun_where_values_hardly_repeat() {
         let rows = 300_000;
         let column = |values: Vec<i64>| Arc::new(Int64Array::from(values)) as ArrayRef;
+        // As if drawn: the output of SplitMix64.
         let spread = |n: i64, of: i64| {
-            (n.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64 as i64) >> 8).rem_euclid(of)
+            let mut mixed = (n as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+            ((mixed ^ (mixed >> 31)) >> 1) as i64 % of
         };
         let text: ArrayRef = Arc::new(StringArray::from_iter_values(
             (0..rows).map(|n| format!("comment number {}", spread(n, rows))),

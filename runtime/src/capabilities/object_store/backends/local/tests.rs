@@ -648,9 +648,14 @@ fn tells_cut_data_from_damaged_data() {
     let text = "line of text\n".repeat(20_000);
     for (name, pack) in PACKERS {
         let whole = pack(text.as_bytes());
+        // In the checksum of gzip and bzip2, and in the header of a zstd frame, which needs none.
+        let at = if name.ends_with(".zst") {
+            4
+        } else {
+            whole.len() - 6
+        };
         let mut damaged = whole.clone();
-        let middle = damaged.len() / 2;
-        damaged[middle..].iter_mut().for_each(|byte| *byte ^= 0x55);
+        damaged[at] ^= 0xff;
         for (bytes, reason) in [
             (&whole[..whole.len() / 2], "cut"),
             (&whole[..whole.len() - 1], "cut"),
