@@ -43,19 +43,19 @@ fn files_with_other_columns_are_refused_by_name() {
     check(
         "x\n3\n",
         "",
-        "`data/b.csv` lacks column `y`, and `data/a.csv` has it",
+        "`data/b.csv` lacks column `y`, which is in `data/a.csv`",
         same,
     );
     check(
         "y,z,x\n3,4,5\n",
         "",
-        "`data/a.csv` lacks column `z`, and `data/b.csv` has it",
+        "`data/b.csv` has column `z`, which is not in `data/a.csv`",
         same,
     );
     check(
         "x,Y\n3,4\n",
         "",
-        "`data/b.csv` lacks column `y`, and `data/a.csv` has it",
+        "`data/b.csv` lacks column `y`, which is in `data/a.csv`",
         same,
     );
     check(

@@ -3,6 +3,7 @@
 //! Knows components by their calls and the run store by its verbs; `commit.rs` decides what to do
 //! after a crash, `settle.rs` does it.
 
+mod channel;
 pub mod commit;
 pub mod crash;
 mod envelope;

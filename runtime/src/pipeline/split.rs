@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use arrow::datatypes::{Schema, SchemaRef};
-use tokio::sync::mpsc;
 
+use super::channel::{Receiver, Sender, channel};
 use super::crash;
 use super::metrics::SplitMetrics;
 use super::ready::Ready;
@@ -15,10 +15,6 @@ use crate::component::{Batches, ReaderInstance, Run, Stop, WriterInstance};
 use crate::contract::{Bad, Checked, Enforcement};
 use crate::data::{Batch, batch_bytes};
 use crate::error::{Error, Kind, Result};
-
-/// Batches that may wait between the reader and the writer of a split. One keeps both busy; more
-/// would only hold memory.
-const WAITING_BATCHES: usize = 1;
 
 /// A reader that yields this many batches without a row is taken for stuck.
 const MAX_EMPTY_BATCHES: u32 = 10_000;
@@ -61,7 +57,7 @@ pub async fn transfer(
     split: String,
     metrics: Arc<SplitMetrics>,
 ) -> Result<Done> {
-    let (sender, receiver) = mpsc::channel(WAITING_BATCHES);
+    let (sender, receiver) = channel();
     let reading = tokio::spawn(read(shared.clone(), index, split, sender, metrics.clone()));
     let written = write(&shared, index, receiver, &metrics, reading).await;
     if written.is_ok() {
@@ -74,7 +70,7 @@ async fn read(
     shared: Arc<Shared>,
     index: u32,
     split: String,
-    sender: mpsc::Sender<Batch>,
+    sender: Sender,
     metrics: Arc<SplitMetrics>,
 ) -> Result<String> {
     let ready = &shared.ready;
@@ -144,7 +140,7 @@ fn millionths(share: f32) -> u64 {
 async fn write(
     shared: &Shared,
     index: u32,
-    mut receiver: mpsc::Receiver<Batch>,
+    mut receiver: Receiver,
     metrics: &SplitMetrics,
     reading: tokio::task::JoinHandle<Result<String>>,
 ) -> Result<Done> {
@@ -160,7 +156,7 @@ async fn write(
     let contract = shared.contract.as_ref();
     let mut check = contract.map(|contract| contract.split(index));
     let mut dead_letter = None;
-    while let Some(batch) = receiver.recv().await {
+    while let Some(batch) = receiver.next().await {
         let (good, bad) = match &mut check {
             Some(check) => {
                 let Checked { good, bad } = check.check(&batch)?;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use arrow::buffer::Buffer;
+use tokio::task::JoinHandle;
 use wasmtime::component::Resource;
 
 use super::Access as Granted;
@@ -21,12 +22,19 @@ const MAX_GET_BYTES: u32 = 64 << 20;
 /// What an upload costs the host beside its handle: a descriptor and buffers.
 const UPLOAD_BYTES: u64 = 256 << 10;
 
+/// Longest block that is read ahead. It is memory of the host for each open stream.
+const MAX_AHEAD_BYTES: u32 = 1 << 20;
+
 /// An upload behind a handle; none once it is staged.
 pub struct HostUpload(Arc<Mutex<Option<Upload>>>);
 
 /// A stream behind a handle.
 pub struct HostByteStream {
     stream: Arc<Mutex<ByteStream>>,
+    /// The block after the last one, being read while the guest is busy with that.
+    ahead: Option<JoinHandle<Result<Option<Vec<u8>>>>>,
+    /// Bytes that were read and that the guest had no room for.
+    rest: Vec<u8>,
     memory_bytes: u64,
 }
 
@@ -123,6 +131,42 @@ fn already_staged() -> Failure {
     Failure::new(ErrorKind::Rejected, "the upload is staged already")
 }
 
+impl HostByteStream {
+    async fn next(&mut self, max: u32) -> Result<Option<Vec<u8>>> {
+        if max > 0 && !self.rest.is_empty() {
+            let rest = std::mem::take(&mut self.rest);
+            return Ok(Some(self.cut(rest, max)));
+        }
+        let reading = self.ahead.take().unwrap_or_else(|| self.read(max));
+        let read = reading
+            .await
+            .unwrap_or_else(|error| Err(Failure::new(ErrorKind::Internal, error.to_string())))?;
+        let Some(block) = read else {
+            return Ok(None);
+        };
+        let block = self.cut(block, max);
+        if self.rest.is_empty() && max <= MAX_AHEAD_BYTES {
+            self.ahead = Some(self.read(max));
+        }
+        Ok(Some(block))
+    }
+
+    fn read(&self, max: u32) -> JoinHandle<Result<Option<Vec<u8>>>> {
+        let stream = self.stream.clone();
+        tokio::task::spawn_blocking(move || {
+            let mut stream = stream.lock().unwrap_or_else(PoisonError::into_inner);
+            stream.next(max)
+        })
+    }
+
+    /// The first `max` bytes of `block`; the others are kept.
+    fn cut(&mut self, mut block: Vec<u8>, max: u32) -> Vec<u8> {
+        let length = usize::try_from(max).unwrap_or(usize::MAX).min(block.len());
+        self.rest = block.split_off(length);
+        block
+    }
+}
+
 impl wit::HostByteStream for State {
     async fn open(
         &mut self,
@@ -134,15 +178,14 @@ impl wit::HostByteStream for State {
         let opened = blocking(move || ByteStream::open(&place, offset, &compression)).await;
         Ok(match opened {
             Ok(stream) => {
-                let memory_bytes = stream.memory_bytes();
-                let stream = Arc::new(Mutex::new(stream));
-                self.hold(
-                    HostByteStream {
-                        stream,
-                        memory_bytes,
-                    },
+                let memory_bytes = stream.memory_bytes() + u64::from(MAX_AHEAD_BYTES);
+                let held = HostByteStream {
+                    stream: Arc::new(Mutex::new(stream)),
+                    ahead: None,
+                    rest: Vec::new(),
                     memory_bytes,
-                )
+                };
+                self.hold(held, memory_bytes)
             }
             Err(error) => Err(error),
         })
@@ -153,14 +196,8 @@ impl wit::HostByteStream for State {
         handle: Resource<HostByteStream>,
         max: u32,
     ) -> Answer<Option<Vec<u8>>> {
-        let stream = self.get(&handle)?.stream.clone();
-        Ok(blocking(move || {
-            stream
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .next(max)
-        })
-        .await)
+        let held = self.get_mut(&handle)?;
+        Ok(held.next(max).await.map_err(WitError::from))
     }
 
     async fn drop(&mut self, handle: Resource<HostByteStream>) -> wasmtime::Result<()> {

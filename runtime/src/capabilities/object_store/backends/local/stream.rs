@@ -1,9 +1,11 @@
 //! An object's bytes in order, decompressed where asked.
 
+use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
+use rustix::io::Errno;
 
 use super::folder::{self, failure};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
@@ -21,8 +23,13 @@ const MAX_ZSTD_WINDOW_LOG: u32 = 25;
 
 pub struct ByteStream {
     name: String,
-    bytes: Box<dyn Read + Send>,
+    bytes: Bytes,
     compression: Compression,
+}
+
+enum Bytes {
+    Plain(File),
+    Decoded(Box<dyn Read + Send>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,11 +81,14 @@ impl ByteStream {
         file.seek(SeekFrom::Start(offset.min(length)))
             .map_err(failure(&name))?;
         let buffered = |file| BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, file);
-        let bytes: Box<dyn Read + Send> = match compression {
-            Compression::None => Box::new(file),
-            Compression::Gzip => Box::new(MultiGzDecoder::new(buffered(file))),
-            Compression::Bzip2 => Box::new(MultiBzDecoder::new(buffered(file))),
-            Compression::Zstd => Box::new(zstd_decoder(buffered(file)).map_err(failure(&name))?),
+        let bytes = match compression {
+            Compression::None => Bytes::Plain(file),
+            Compression::Gzip => Bytes::Decoded(Box::new(MultiGzDecoder::new(buffered(file)))),
+            Compression::Bzip2 => Bytes::Decoded(Box::new(MultiBzDecoder::new(buffered(file)))),
+            Compression::Zstd => {
+                let decoder = zstd_decoder(buffered(file)).map_err(failure(&name))?;
+                Bytes::Decoded(Box::new(decoder))
+            }
         };
         let stream = Self {
             name,
@@ -109,7 +119,11 @@ impl ByteStream {
         }
         let max = u64::from(max.min(MAX_NEXT_BYTES));
         let mut bytes = Vec::with_capacity(usize::try_from(max).unwrap_or(0));
-        match self.bytes.by_ref().take(max).read_to_end(&mut bytes) {
+        let read = match &mut self.bytes {
+            Bytes::Plain(file) => fill(file, &mut bytes),
+            Bytes::Decoded(decoder) => decoder.take(max).read_to_end(&mut bytes),
+        };
+        match read {
             Ok(0) => Ok(None),
             Ok(_) => Ok(Some(bytes)),
             Err(error) => Err(self.failure(error)),
@@ -139,6 +153,18 @@ impl ByteStream {
         Failure::new(ErrorKind::InvalidData, format!("`{}` {what}", self.name))
             .hint(format!("check it with `{check} {}`", self.name))
     }
+}
+
+/// Reads until the capacity of `bytes` is used, or the file ends. The standard library would begin with small reads.
+fn fill(file: &File, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    while bytes.len() < bytes.capacity() {
+        match rustix::io::read(file, rustix::buffer::spare_capacity(bytes)) {
+            Ok(0) => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(bytes.len())
 }
 
 fn zstd_decoder<R: io::BufRead>(from: R) -> io::Result<zstd::stream::read::Decoder<'static, R>> {
