@@ -61,7 +61,7 @@ fn files_with_other_columns_are_refused_by_name() {
     check(
         "3,4,5\n",
         ", header: false",
-        "`data/b.csv` has 3 columns, and `data/a.csv` has 2",
+        "`data/b.csv` has 3 columns, and there are 2 in `data/a.csv`",
         same,
     );
     check(
