@@ -11,6 +11,8 @@ mod boundary;
 mod columns;
 #[path = "../../src/config.rs"]
 mod config;
+#[path = "../../src/fast.rs"]
+mod fast;
 #[path = "../../src/fuzz_tests.rs"]
 mod fuzz_tests;
 #[path = "../../src/head.rs"]
