@@ -322,12 +322,17 @@ const SAMPLE_ROWS: usize = 4096;
 /// A dictionary is given up at this size, in bytes: the default of the encoder.
 const DICTIONARY_BYTES: usize = 1 << 20;
 
-/// Columns whose dictionary would be given up anyway, in every row group after a megabyte of work.
+/// Most columns that all have a dictionary: the encoder reserves some 70 KB for each before the first value.
+const MAX_DICTIONARIES: usize = 1024;
+
+/// Columns whose dictionary would be given up anyway, in every row group after a megabyte of work; and all of a table
+/// that is too wide for dictionaries.
 fn plain_columns(batch: &RecordBatch) -> Vec<ColumnPath> {
     let fields = batch.schema();
     let columns = fields.fields().iter().zip(batch.columns());
+    let is_wide = batch.num_columns() > MAX_DICTIONARIES;
     columns
-        .filter(|(_, column)| dictionary_bytes(column) > DICTIONARY_BYTES)
+        .filter(|(_, column)| is_wide || dictionary_bytes(column) > DICTIONARY_BYTES)
         .map(|(field, _)| ColumnPath::from(field.name().as_str()))
         .collect()
 }
