@@ -8,7 +8,7 @@
 const LARGE_BLOCK_BYTES: i32 = 1 << 20;
 
 /// Memory at the end of a heap that is kept for the next batch, in bytes. By default glibc gives 128 KiB and more back
-/// at once, and every batch would be paid for in page faults: a fifth of the processor time of a run from CSV to Parquet.
+/// at once, and every batch would be paid for in page faults.
 const KEPT_BYTES: i32 = 64 << 20;
 
 /// Heaps. Batches are made on one thread and freed on another; with a heap for each thread, each would keep its own.

@@ -200,8 +200,8 @@ pub fn schema() -> String {
                 "description": "Leave out files that did not change, by size and time of modification, since they \
                     were read. A changed file is read again, whole." },
             "batch_size": { "type": "integer", "minimum": 1, "default": DEFAULT_BATCH_ROWS,
-                "description": "Rows in a batch at most. Batches also end at about 8 MiB of data, and at \
-                    the job's own limit." },
+                "description": "Rows in a batch at most. Batches also end at about 1 MiB of data (4 MiB \
+                    where there are thousands of columns), and at the job's own limit." },
             "split_bytes": { "type": "integer", "minimum": 1024, "default": DEFAULT_SPLIT_BYTES,
                 "description": "The least text, in bytes, for each of several instances that read side by side. \
                     Plain files are cut between records; compressed ones are read by one instance each." },

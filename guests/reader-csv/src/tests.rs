@@ -419,7 +419,7 @@ fn declared_types_win_over_the_sample() {
 }
 
 #[test]
-fn batches_end_at_their_rows_and_at_eight_mebibytes() {
+fn batches_end_at_their_rows_and_at_their_bytes() {
     let text = format!(
         "a,b\n{}",
         format!("{},1\n", "x".repeat(100_000)).repeat(200)
