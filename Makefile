@@ -57,6 +57,7 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	@mkdir -p guests/dist/test
 	@install_if_new() { cmp -s "$$1" "$$2" || cp "$$1" "$$2"; }; \
 	install_if_new $(WASM)/reader_csv.wasm guests/dist/csv.wasm; \
+	install_if_new $(WASM)/reader_postgres.wasm guests/dist/postgres.wasm; \
 	install_if_new $(WASM)/writer_parquet.wasm guests/dist/parquet.wasm; \
 	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \

@@ -9,8 +9,12 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Endpoint, Implementation, Role};
 
 /// Name and bytes of each built-in connector. `make guests` builds them.
-static BUILT_IN: [(&str, &[u8]); 3] = [
+static BUILT_IN: [(&str, &[u8]); 4] = [
     ("csv", include_bytes!("../../guests/dist/csv.wasm")),
+    (
+        "postgres",
+        include_bytes!("../../guests/dist/postgres.wasm"),
+    ),
     ("parquet", include_bytes!("../../guests/dist/parquet.wasm")),
     ("discard", include_bytes!("../../guests/dist/discard.wasm")),
 ];

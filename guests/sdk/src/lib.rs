@@ -99,6 +99,9 @@
 //!   [`std::io::Read`] of an object. Mark the config key that names the target, and the job's own value
 //!   becomes the grant:
 //!   `"x-dativo-grants": [{"capability": "object-store", "access": "read", "target": "{file_path}"}]`.
+//! - **Databases.** [`postgres`] reads rows straight into memory of the host;
+//!   [`Batches::next_from_host`] hands them on without a copy, and [`Reader::discover`] says what
+//!   there is to read.
 //! - **Writers** implement [`Writer`]: stage in `write` and `prepare`, publish in `commit`.
 //! - **Errors** go to the user as they are: say what happened in [`Error::new`] and what to do in
 //!   [`Error::hint`]. A panic ends the instance; its message is shown as the cause.
@@ -116,8 +119,8 @@ mod stream;
 pub mod writer;
 
 pub use bindings::capabilities::dativo::connector::data::{Blob, Partition, RecordBatch, Schema};
-pub use bindings::capabilities::dativo::connector::{log, object_store, parquet};
+pub use bindings::capabilities::dativo::connector::{log, object_store, parquet, postgres};
 pub use error::{Error, ErrorKind, Result};
-pub use reader::{Batches, Reader};
+pub use reader::{Batches, Column, Dataset, Reader};
 pub use stream::ByteReader;
 pub use writer::{CommitRecord, Output, Receipt, Run, Writer};

@@ -7,11 +7,13 @@ use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use serde::de::DeserializeOwned;
 
-use crate::arrow::{batch_to_host, schema_to_host};
+use crate::arrow::{batch_from_host, batch_to_host, schema_to_host};
 use crate::bindings::capabilities::dativo::connector::data;
 use crate::bindings::capabilities::dativo::connector::types;
 use crate::bindings::reader::exports::dativo::connector::reader as wit;
 use crate::error::{Error, Result};
+
+pub use wit::{Column, Dataset};
 
 /// A source of rows. One instance plans, and one reads each split.
 pub trait Reader: Sized + 'static {
@@ -25,6 +27,20 @@ pub trait Reader: Sized + 'static {
     /// JSON Schema of the `config` block. The host checks the job against it before `open`, and
     /// derives grants from its keyword `x-dativo-grants`.
     fn config_schema() -> String;
+
+    /// What the source holds, for a user who looks for something to read. The config need not name
+    /// what to read. By default a source cannot be looked through.
+    fn discover(config: Self::Config) -> Result<Vec<Dataset>> {
+        let _ = config;
+        Err(
+            Error::rejected(format!("reader `{}` has nothing to discover", Self::NAME)).hint(
+                format!(
+                    "see what its config takes with `dativo-wasm inspect {}`",
+                    Self::NAME
+                ),
+            ),
+        )
+    }
 
     /// Makes a reader. `state` is what the last committed run returned from [`Reader::state`].
     fn open(config: Self::Config, state: Option<String>) -> Result<Self>;
@@ -55,6 +71,13 @@ pub trait Batches {
     /// The next batch, of 1 to `max_rows` rows; none at the end. A longer one is handed on in parts.
     fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>>;
 
+    /// The same as a handle of the host, which is what the component calls. By default it copies what
+    /// [`next`](Batches::next) yields; where the host has the rows already, handing on its handle
+    /// costs nothing.
+    fn next_from_host(&mut self, max_rows: usize) -> Result<Option<data::RecordBatch>> {
+        self.next(max_rows)?.as_ref().map(batch_to_host).transpose()
+    }
+
     /// Share of the piece that was read, from 0 to 1, where it is known.
     fn progress(&self) -> Option<f32> {
         None
@@ -79,6 +102,10 @@ impl<R: Reader> wit::Guest for Component<R> {
             version: R::VERSION.to_owned(),
             config_schema: R::config_schema(),
         }
+    }
+
+    fn discover(config: String) -> Result<Vec<Dataset>, types::Error> {
+        Ok(R::discover(parse_config(&config)?)?)
     }
 }
 
@@ -122,26 +149,32 @@ struct Cut {
 }
 
 impl Cut {
-    fn next(&mut self, max_rows: usize) -> Result<Option<RecordBatch>> {
+    fn next(&mut self, max_rows: usize) -> Result<Option<data::RecordBatch>> {
         let batch = match self.rest.take() {
             Some(rest) => rest,
-            None => match self.batches.next(max_rows)? {
-                Some(batch) => batch,
-                None => return Ok(None),
+            None => match self.batches.next_from_host(max_rows)? {
+                Some(batch) if batch.rows() > max_rows as u64 => batch_from_host(&batch)?,
+                fits => return Ok(fits),
             },
         };
-        if batch.num_rows() <= max_rows {
-            return Ok(Some(batch));
-        }
-        self.rest = Some(batch.slice(max_rows, batch.num_rows() - max_rows));
-        Ok(Some(batch.slice(0, max_rows)))
+        let (first, rest) = cut(batch, max_rows);
+        self.rest = rest;
+        batch_to_host(&first).map(Some)
     }
+}
+
+/// The first `max_rows` rows, and the others where there are more.
+fn cut(batch: RecordBatch, max_rows: usize) -> (RecordBatch, Option<RecordBatch>) {
+    if batch.num_rows() <= max_rows {
+        return (batch, None);
+    }
+    let rest = batch.slice(max_rows, batch.num_rows() - max_rows);
+    (batch.slice(0, max_rows), Some(rest))
 }
 
 impl wit::GuestBatches for Piece {
     fn next(&self, max_rows: u32) -> Result<Option<data::RecordBatch>, types::Error> {
-        let batch = self.0.borrow_mut().next(max_rows as usize)?;
-        Ok(batch.as_ref().map(batch_to_host).transpose()?)
+        Ok(self.0.borrow_mut().next(max_rows as usize)?)
     }
 
     fn progress(&self) -> Option<f32> {
@@ -179,27 +212,16 @@ mod tests {
 
     use super::*;
 
-    struct Once(Option<RecordBatch>);
-
-    impl Batches for Once {
-        fn next(&mut self, _: usize) -> Result<Option<RecordBatch>> {
-            Ok(self.0.take())
-        }
-    }
-
     #[test]
     fn a_batch_longer_than_asked_for_is_handed_on_in_parts() {
         let numbers: ArrayRef = Arc::new(Int64Array::from_iter_values(0..7));
         let batch = RecordBatch::try_from_iter([("n", numbers)]).unwrap();
-        let mut cut = Cut {
-            batches: Box::new(Once(Some(batch.clone()))),
-            rest: None,
-        };
-        let mut at = 0;
+        let (mut at, mut rest) = (0, Some(batch.clone()));
         for (max, rows) in [(3, 3), (2, 2), (5, 2)] {
-            assert_eq!(cut.next(max).unwrap(), Some(batch.slice(at, rows)));
-            at += rows;
+            let (first, others) = cut(rest.unwrap(), max);
+            assert_eq!(first, batch.slice(at, rows));
+            (at, rest) = (at + rows, others);
         }
-        assert_eq!(cut.next(5).unwrap(), None);
+        assert_eq!(rest, None);
     }
 }

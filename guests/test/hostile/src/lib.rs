@@ -15,7 +15,9 @@ wit_bindgen::generate!({ world: "reader-component", path: "../../../wit" });
 
 use dativo::connector::data::{RecordBatch, Schema};
 use dativo::connector::types::{Description, Error, ErrorKind};
-use exports::dativo::connector::reader::{Batches, Guest, GuestBatches, GuestReader, Reader};
+use exports::dativo::connector::reader::{
+    Batches, Dataset, Guest, GuestBatches, GuestReader, Reader,
+};
 
 struct Hostile;
 
@@ -40,6 +42,10 @@ impl Guest for Hostile {
                 "file": {"type": "string"}}, "required": ["attack"], "additionalProperties": false}"#
                 .to_owned(),
         }
+    }
+
+    fn discover(_: String) -> Result<Vec<Dataset>, Error> {
+        Ok(Vec::new())
     }
 }
 
