@@ -52,7 +52,11 @@ fn refuses_a_server_that_cannot_prove_who_it_is() {
     }
     // The system's authorities do not know it.
     for mode in ["verify-full", "verify-ca"] {
-        assert_ne!(connect(&format!("{by_name}?sslmode={mode}")).code, 0, "{mode}");
+        assert_ne!(
+            connect(&format!("{by_name}?sslmode={mode}")).code,
+            0,
+            "{mode}"
+        );
     }
     for (mode, url) in [
         ("verify-full", &by_name),
@@ -92,7 +96,10 @@ fn encrypts_as_the_job_asks_and_the_server_can() {
     for mode in ["require", "verify-ca", "verify-full"] {
         let output = connect(&format!("{url}?sslmode={mode}"));
         assert_ne!(output.code, 0, "{mode}");
-        assert!(error(&output)["message"].as_str().unwrap().contains("TLS"), "{output:?}");
+        assert!(
+            error(&output)["message"].as_str().unwrap().contains("TLS"),
+            "{output:?}"
+        );
     }
     connects(&format!("{url}?sslmode=prefer"));
     connects(&format!("{url}?sslmode=disable"));
@@ -108,10 +115,16 @@ fn logs_in_by_every_method_and_not_with_a_wrong_password() {
         assert_ne!(output.code, 0);
         let error = error(&output);
         assert!(
-            error["message"].as_str().unwrap().contains("password authentication failed"),
+            error["message"]
+                .as_str()
+                .unwrap()
+                .contains("password authentication failed"),
             "{role}: {error:#}"
         );
-        assert!(!error["hint"].as_str().unwrap_or_default().is_empty(), "{error:#}");
+        assert!(
+            !error["hint"].as_str().unwrap_or_default().is_empty(),
+            "{error:#}"
+        );
     }
     connects(&database.url("by_trust").replace(":pw-of-by_trust", ""));
 
@@ -165,7 +178,10 @@ fn a_server_that_is_down_is_unavailable() {
     fails(&output, 75, "127.0.0.1", "");
     let error = error(&output);
     assert_eq!(error["kind"], "unavailable");
-    assert!(!error["hint"].as_str().unwrap_or_default().is_empty(), "{error:#}");
+    assert!(
+        !error["hint"].as_str().unwrap_or_default().is_empty(),
+        "{error:#}"
+    );
 }
 
 /// Lets the test component connect to `target`; kind and message of how that ended.
@@ -180,7 +196,13 @@ fn reach(granted: &str, target: &str) -> (String, String) {
     });
     dir.write("job.yaml", &job.to_string());
     let plugins = test_guests();
-    let args = ["run", "job.yaml", "--json", "--plugins", plugins.to_str().unwrap()];
+    let args = [
+        "run",
+        "job.yaml",
+        "--json",
+        "--plugins",
+        plugins.to_str().unwrap(),
+    ];
     let output = cli(&dir, &args);
     assert_ne!(output.code, 0);
     let error = error(&output);
@@ -201,11 +223,20 @@ fn denies_another_server_database_or_lock_than_the_job_grants() {
         (&granted, &granted.replace("127.0.0.1", "localhost")),
         (&granted, &elsewhere.url("reader")),
         (&granted, &format!("{granted}&host=localhost")),
-        (&granted, &format!("{granted}&sslkey=/etc/ssl/private/key.pem")),
+        (
+            &granted,
+            &format!("{granted}&sslkey=/etc/ssl/private/key.pem"),
+        ),
         (&with_tls, &granted),
-        (&with_tls, &format!("{}?sslmode=prefer", database.plain_url("reader"))),
+        (
+            &with_tls,
+            &format!("{}?sslmode=prefer", database.plain_url("reader")),
+        ),
         // An address that no database should be at: whoever grants a name does not grant what is behind it.
-        (&"postgresql://reader@169.254.169.254:5432/x".to_owned(), &"postgresql://reader@169.254.169.254:5432/x".to_owned()),
+        (
+            &"postgresql://reader@169.254.169.254:5432/x".to_owned(),
+            &"postgresql://reader@169.254.169.254:5432/x".to_owned(),
+        ),
     ] {
         let (kind, message) = reach(granted, target);
         assert_eq!(kind, "denied", "{target} with {granted}: {message}");
@@ -216,21 +247,33 @@ fn denies_another_server_database_or_lock_than_the_job_grants() {
 #[test]
 fn a_password_never_leaves_the_host_but_to_the_server() {
     let database = with_a_table(server());
-    database.sql("create role \"odd\" login password 'p@s:s/w%o?r#d &=ö'; grant pg_read_all_data to odd;");
+    database.sql(
+        "create role \"odd\" login password 'p@s:s/w%o?r#d &=ö'; grant pg_read_all_data to odd;",
+    );
     let password = "p@s:s/w%o?r#d &=ö";
     let whole = database
         .url("odd")
         .replace("pw-of-odd", "p%40s%3As%2Fw%25o%3Fr%23d%20%26%3D%C3%B6");
-    let part = database.url("odd").replace("pw-of-odd", "${SECRET:PASSWORD}");
+    let part = database
+        .url("odd")
+        .replace("pw-of-odd", "${SECRET:PASSWORD}");
     for (name, url, given) in [
         ("part", part.as_str(), password),
         ("whole", "${SECRET:PASSWORD}", whole.as_str()),
     ] {
-        for (is_right, given) in [(true, given.to_owned()), (false, given.replace("w%", "wrong%"))] {
+        for (is_right, given) in [
+            (true, given.to_owned()),
+            (false, given.replace("w%", "wrong%")),
+        ] {
             let dir = TestDir::new();
             std::fs::create_dir_all(dir.path().join("secrets/t")).unwrap();
             dir.write("secrets/t/PASSWORD", &given);
-            write_job(&dir, "job", &json!({ "connection_string": url, "table": "t" }), &json!({}));
+            write_job(
+                &dir,
+                "job",
+                &json!({ "connection_string": url, "table": "t" }),
+                &json!({}),
+            );
             let mut seen = String::new();
             for args in [
                 &["plan", "job.yaml", "--secrets", "secrets"][..],
@@ -258,7 +301,10 @@ fn a_password_never_leaves_the_host_but_to_the_server() {
                 }
             }
             for leak in ["w%o?r#d", "wrong%o?r#d", "w%25o", "wrong%25o"] {
-                assert!(!seen.contains(leak), "{name}, {is_right}: {leak} is in {seen}");
+                assert!(
+                    !seen.contains(leak),
+                    "{name}, {is_right}: {leak} is in {seen}"
+                );
             }
         }
     }

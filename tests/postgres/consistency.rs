@@ -48,7 +48,8 @@ fn sums(dir: &TestDir, name: &str) -> Vec<i128> {
         ],
     );
     let row = found[0].as_array().unwrap().iter();
-    row.map(|cell| cell.as_str().unwrap().parse().unwrap()).collect()
+    row.map(|cell| cell.as_str().unwrap().parse().unwrap())
+        .collect()
 }
 
 #[test]
@@ -59,12 +60,20 @@ fn four_instances_see_one_point_in_time_beside_writers_at_full_speed() {
     let mut before = 0;
     for round in 0..if soak() { 20 } else { 4 } {
         let name = format!("round{round}");
-        let output = run(&dir, &name, &config(&database), &json!({ "parallelism": 4 }));
+        let output = run(
+            &dir,
+            &name,
+            &config(&database),
+            &json!({ "parallelism": 4 }),
+        );
         assert_eq!(rows_read(&output), ACCOUNTS);
         let found = sums(&dir, &name);
         let rows = i128::from(ACCOUNTS);
         assert_eq!(found[..3], [rows, rows, 0], "round {round}");
-        assert!(found[3] > before && found[3] % 2 == 0, "round {round}: {found:?} after {before}");
+        assert!(
+            found[3] > before && found[3] % 2 == 0,
+            "round {round}: {found:?} after {before}"
+        );
         before = found[3];
     }
     clients.stop();
@@ -76,7 +85,9 @@ fn start_slow_run(dir: &TestDir, database: &Database<'_>, parallelism: u32) -> C
     let mut config = config(database);
     config["where"] = json!("id % 100 > 0 or pg_sleep(0.01) is not null");
     write_job(dir, "slow", &config, &json!({ "parallelism": parallelism }));
-    command(dir, &["run", "slow.yaml", "--json"]).spawn().unwrap()
+    command(dir, &["run", "slow.yaml", "--json"])
+        .spawn()
+        .unwrap()
 }
 
 /// Waits until so many statements of the run read the table.
@@ -84,7 +95,10 @@ fn wait_for_readers(database: &Database<'_>, count: u64) {
     let begun = Instant::now();
     let asked = "select count(*) from pg_stat_activity where usename = 'reader' and state = 'active' and query ilike '%pg_sleep%'";
     while database.sql(asked).parse::<u64>().unwrap() < count {
-        assert!(begun.elapsed() < Duration::from_secs(60), "the run did not begin to read");
+        assert!(
+            begun.elapsed() < Duration::from_secs(60),
+            "the run did not begin to read"
+        );
         std::thread::sleep(Duration::from_millis(50));
     }
 }
@@ -142,7 +156,11 @@ fn a_connection_that_is_lost_again_and_again_ends_the_run_as_unavailable() {
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
         ended
     });
-    assert_eq!((code, &answer["error"]["kind"]), (75, &json!("unavailable")), "{answer:#}");
+    assert_eq!(
+        (code, &answer["error"]["kind"]),
+        (75, &json!("unavailable")),
+        "{answer:#}"
+    );
     assert_eq!(files_below(&dir.path().join("out")), Vec::<String>::new());
 }
 
@@ -162,7 +180,12 @@ fn a_server_that_stops_in_mid_run_leaves_nothing_visible_and_the_next_run_is_rig
     assert_eq!(files_below(&dir.path().join("out")), Vec::<String>::new());
 
     let database = with_accounts(server());
-    write_job(&dir, "slow", &config(&database), &json!({ "parallelism": 2 }));
+    write_job(
+        &dir,
+        "slow",
+        &config(&database),
+        &json!({ "parallelism": 2 }),
+    );
     let output = cli(&dir, &["run", "slow.yaml", "--json"]);
     assert_eq!(rows_read(&output), ACCOUNTS);
     check_rows(&dir, &database, "slow", "select * from accounts");
@@ -171,15 +194,28 @@ fn a_server_that_stops_in_mid_run_leaves_nothing_visible_and_the_next_run_is_rig
 #[test]
 fn a_lock_that_is_never_released_does_not_hang_a_run_for_ever() {
     let database = with_accounts(server());
-    let blocker = database.clients("begin; lock table accounts; select pg_sleep(600); end;", 1, &[]);
+    let blocker = database.clients(
+        "begin; lock table accounts; select pg_sleep(600); end;",
+        1,
+        &[],
+    );
     let held = "select count(*) from pg_locks where relation = 'accounts'::regclass and mode = 'AccessExclusiveLock' and granted";
     while database.sql(held) == "0" {
         std::thread::sleep(Duration::from_millis(50));
     }
     let dir = TestDir::new();
     let begun = Instant::now();
-    let output = run(&dir, "locked", &config(&database), &json!({ "limits": { "call_timeout": "3s" } }));
-    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let output = run(
+        &dir,
+        "locked",
+        &config(&database),
+        &json!({ "limits": { "call_timeout": "3s" } }),
+    );
+    assert!(
+        begun.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        begun.elapsed()
+    );
     assert_ne!(output.code, 0, "{:?}", error(&output));
     blocker.stop();
 }

@@ -32,14 +32,26 @@ fn prepared() -> Database<'static> {
 fn discover_lists_what_the_role_may_read() {
     let database = prepared();
     let dir = TestDir::new();
-    write_job(&dir, "job", &json!({ "connection_string": database.url("guest") }), &json!({}));
+    write_job(
+        &dir,
+        "job",
+        &json!({ "connection_string": database.url("guest") }),
+        &json!({}),
+    );
     let output = cli(&dir, &["discover", "job.yaml", "--json"]);
     assert_eq!(output.code, 0, "{output:?}");
     let answer = output.json();
-    let datasets = answer["datasets"].as_array().unwrap_or_else(|| panic!("{answer:#}"));
+    let datasets = answer["datasets"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{answer:#}"));
     let named: Vec<_> = datasets
         .iter()
-        .map(|dataset| (dataset["name"].as_str().unwrap(), dataset["kind"].as_str().unwrap()))
+        .map(|dataset| {
+            (
+                dataset["name"].as_str().unwrap(),
+                dataset["kind"].as_str().unwrap(),
+            )
+        })
         .collect();
     let mut sorted = named.clone();
     sorted.sort_unstable();
@@ -54,7 +66,12 @@ fn discover_lists_what_the_role_may_read() {
             ("sales.sums", "materialized view"),
         ]
     );
-    let find = |name: &str| datasets.iter().find(|dataset| dataset["name"] == name).unwrap();
+    let find = |name: &str| {
+        datasets
+            .iter()
+            .find(|dataset| dataset["name"] == name)
+            .unwrap()
+    };
     let orders = find("sales.orders");
     assert_eq!(orders["rows"], 1000);
     assert_eq!(orders["key"], json!(["id"]));
@@ -80,8 +97,18 @@ fn discover_lists_what_the_role_may_read() {
     }
 
     let output = cli(&dir, &["discover", "job.yaml"]);
-    for part in ["sales.orders", "1000", "updated_at", "numeric(12,2)", "materialized view"] {
-        assert!(output.stdout.contains(part), "{part} is not in {}", output.stdout);
+    for part in [
+        "sales.orders",
+        "1000",
+        "updated_at",
+        "numeric(12,2)",
+        "materialized view",
+    ] {
+        assert!(
+            output.stdout.contains(part),
+            "{part} is not in {}",
+            output.stdout
+        );
     }
 }
 
@@ -89,9 +116,18 @@ fn discover_lists_what_the_role_may_read() {
 fn discover_works_on_a_newer_server_and_an_empty_database() {
     let database = newer_server().database();
     let dir = TestDir::new();
-    write_job(&dir, "job", &json!({ "connection_string": database.url("reader") }), &json!({}));
+    write_job(
+        &dir,
+        "job",
+        &json!({ "connection_string": database.url("reader") }),
+        &json!({}),
+    );
     let output = cli(&dir, &["discover", "job.yaml", "--json"]);
-    assert_eq!((output.code, &output.json()["datasets"]), (0, &json!([])), "{output:?}");
+    assert_eq!(
+        (output.code, &output.json()["datasets"]),
+        (0, &json!([])),
+        "{output:?}"
+    );
     database.sql("create table t (id int8 generated always as identity primary key, v text);");
     let answer = cli(&dir, &["discover", "job.yaml", "--json"]).json();
     assert_eq!(answer["datasets"][0]["name"], "public.t");
@@ -109,13 +145,21 @@ fn check_plan_and_preview_show_what_would_be_read() {
     let output = cli(&dir, &["plan", "job.yaml"]);
     assert_eq!(output.code, 0, "{output:?}");
     for part in ["updated_at", "connect 127.0.0.1"] {
-        assert!(output.stdout.contains(part), "{part} is not in {}", output.stdout);
+        assert!(
+            output.stdout.contains(part),
+            "{part} is not in {}",
+            output.stdout
+        );
     }
     assert!(!output.stdout.contains("pw-of"), "{}", output.stdout);
     let output = cli(&dir, &["preview", "job.yaml"]);
     assert_eq!(output.code, 0, "{output:?}");
     for part in ["note 991", "991.00", "2024-01-01T00:16:31"] {
-        assert!(output.stdout.contains(part), "{part} is not in {}", output.stdout);
+        assert!(
+            output.stdout.contains(part),
+            "{part} is not in {}",
+            output.stdout
+        );
     }
     // Nothing was written.
     assert!(!dir.path().join("out").exists());

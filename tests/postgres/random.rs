@@ -9,7 +9,8 @@ use crate::support::{TestDir, cli, python, soak};
 const TABLES: usize = 20;
 
 fn check(server: &Server, seed: &str, rows: usize) {
-    let args = [TABLES, rows, usize::try_from(server.version).unwrap()].map(|number| number.to_string());
+    let args =
+        [TABLES, rows, usize::try_from(server.version).unwrap()].map(|number| number.to_string());
     let made = python("random_postgres.py", &[seed, &args[0], &args[1], &args[2]]);
     let who = format!("`random_postgres.py {seed} {}`", args.join(" "));
     let database = server.database();
@@ -20,8 +21,9 @@ fn check(server: &Server, seed: &str, rows: usize) {
     for table in 0..TABLES {
         let name = format!("r{table}");
         let parallelism = 1 + table % 3;
+        let batch_size = [7, 300, 65536][table % 3];
         let reader = json!({ "connection_string": database.url("reader"), "table": name, "infinity": "saturate",
-            "batch_size": [7, 300, 65536][table % 3] });
+            "batch_size": batch_size });
         write_job(&dir, &name, &reader, &json!({ "parallelism": parallelism }));
         let file = format!("{name}.yaml");
         std::fs::rename(dir.path().join(&file), dir.path().join("jobs").join(&file)).unwrap();
@@ -29,7 +31,10 @@ fn check(server: &Server, seed: &str, rows: usize) {
     }
     let output = cli(&dir, &["run", "jobs", "--json"]);
     assert_eq!(output.code, 0, "{who}: {output:?}");
-    let pairs: Vec<_> = tables.iter().map(|(name, query)| (name.as_str(), query.as_str())).collect();
+    let pairs: Vec<_> = tables
+        .iter()
+        .map(|(name, query)| (name.as_str(), query.as_str()))
+        .collect();
     println!("{who}: {} cells", made["cells"]);
     compare(&dir, &database, &pairs);
     assert!(made["cells"].as_u64().unwrap() > 50_000 * rows as u64 / 500);

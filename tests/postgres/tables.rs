@@ -7,10 +7,24 @@ use crate::support::TestDir;
 use crate::support::postgres::{Database, newer_server, server};
 
 /// Reads with this config, beside the connection string.
-fn read(dir: &TestDir, database: &Database<'_>, name: &str, config: Value, parallelism: u32) -> u64 {
+fn read(
+    dir: &TestDir,
+    database: &Database<'_>,
+    name: &str,
+    config: Value,
+    parallelism: u32,
+) -> u64 {
     let mut reader = json!({ "connection_string": database.url("reader") });
-    reader.as_object_mut().unwrap().extend(config.as_object().unwrap().clone());
-    rows_read(&run(dir, name, &reader, &json!({ "parallelism": parallelism })))
+    reader
+        .as_object_mut()
+        .unwrap()
+        .extend(config.as_object().unwrap().clone());
+    rows_read(&run(
+        dir,
+        name,
+        &reader,
+        &json!({ "parallelism": parallelism }),
+    ))
 }
 
 #[test]
@@ -25,17 +39,26 @@ fn a_statement_of_the_job_cannot_write_or_leave_its_transaction() {
     let dir = TestDir::new();
     let attempts = [
         ("query", "insert into t values (2) returning n"),
-        ("query", "with x as (insert into t values (2) returning n) select * from x"),
+        (
+            "query",
+            "with x as (insert into t values (2) returning n) select * from x",
+        ),
         ("query", "select sneaky() as n"),
         ("query", "update t set n = 3 returning n"),
         ("query", "delete from t returning n"),
         ("query", "commit; insert into t values (2)"),
-        ("query", "select 1 as n; commit; insert into t values (2); select 1 as n"),
+        (
+            "query",
+            "select 1 as n; commit; insert into t values (2); select 1 as n",
+        ),
         ("query", "commit"),
         ("query", "rollback"),
         ("query", "begin"),
         ("query", "set transaction read write"),
-        ("query", "set session characteristics as transaction read write"),
+        (
+            "query",
+            "set session characteristics as transaction read write",
+        ),
         ("query", "copy t to program 'touch /tmp/dativo-was-here'"),
         ("query", "copy t to stdout"),
         ("query", "truncate t"),
@@ -46,11 +69,17 @@ fn a_statement_of_the_job_cannot_write_or_leave_its_transaction() {
         ("query", "call sneaky()"),
         ("query", "select n from t for update"),
         ("query", "select nextval('s') as n"),
-        ("query", "select 1 as n) as q; commit; insert into t values (2); select * from (select 1 as n"),
+        (
+            "query",
+            "select 1 as n) as q; commit; insert into t values (2); select * from (select 1 as n",
+        ),
         ("where", "true; commit; insert into t values (2); select 1"),
         ("where", "sneaky() = 1"),
         ("where", "true); insert into t values (2); --"),
-        ("where", "true) union all select 1 from (select sneaky()) as x where (true"),
+        (
+            "where",
+            "true) union all select 1 from (select sneaky()) as x where (true",
+        ),
     ];
     database.sql("create sequence s;");
     for (number, (key, text)) in attempts.iter().enumerate() {
@@ -65,7 +94,11 @@ fn a_statement_of_the_job_cannot_write_or_leave_its_transaction() {
             }
             let output = run(&dir, &format!("a{number}"), &config, &json!({}));
             assert!([1, 2].contains(&output.code), "{text}: {output:?}");
-            assert_ne!(output.json()["error"]["kind"], "internal", "{text}: {output:?}");
+            assert_ne!(
+                output.json()["error"]["kind"],
+                "internal",
+                "{text}: {output:?}"
+            );
         }
     }
     assert_eq!(database.sql("select * from t; select count(*) from pg_class where relname = 'taken'; select last_value, is_called from s;"), "1\n0\n1|f");
@@ -79,7 +112,13 @@ fn a_setting_does_not_outlive_its_run() {
     let dir = TestDir::new();
     let query = "select 1 as n, set_config('timezone', 'Asia/Tokyo', false) as a, set_config('default_transaction_read_only', 'off', false) as b";
     read(&dir, &database, "a", json!({ "query": query }), 1);
-    read(&dir, &database, "b", json!({ "table": "t", "types": { "z": "text" } }), 2);
+    read(
+        &dir,
+        &database,
+        "b",
+        json!({ "table": "t", "types": { "z": "text" } }),
+        2,
+    );
     check_rows(&dir, &database, "b", "select n, z::text from t");
 }
 
@@ -88,8 +127,21 @@ fn names_are_data() {
     let database = server().database();
     let long = "n".repeat(63);
     let names = [
-        "select", "Mixed Case", "ünïcødé 東京", "with.dot", "with\"quote", "\"; drop table t; --", "it's", "back\\slash", " ", "$1", "%s",
-        "a,b", "a(b)", long.as_str(), "🦀",
+        "select",
+        "Mixed Case",
+        "ünïcødé 東京",
+        "with.dot",
+        "with\"quote",
+        "\"; drop table t; --",
+        "it's",
+        "back\\slash",
+        " ",
+        "$1",
+        "%s",
+        "a,b",
+        "a(b)",
+        long.as_str(),
+        "🦀",
     ];
     let quote = |name: &str| format!("\"{}\"", name.replace('"', "\"\""));
     let mut sql = String::from("create table t (n int4); insert into t values (1);\n");
@@ -104,18 +156,41 @@ fn names_are_data() {
     let dir = TestDir::new();
     for (number, name) in names.iter().enumerate() {
         let table = format!("{}.{}", quote(name), quote(name));
-        for (parallelism, more) in [(1, json!({})), (3, json!({ "columns": ["id", name] })), (2, json!({ "columns": ["id", name], "split_by": "id" }))] {
+        for (parallelism, more) in [
+            (1, json!({})),
+            (3, json!({ "columns": ["id", name] })),
+            (2, json!({ "columns": ["id", name], "split_by": "id" })),
+        ] {
             let job = format!("j{number}_{parallelism}");
             let mut config = json!({ "table": table });
-            config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            assert_eq!(read(&dir, &database, &job, config, parallelism), 500, "{name}");
-            let columns = if parallelism == 1 { "*".to_owned() } else { format!("id, {}", quote(name)) };
-            check_rows(&dir, &database, &job, &format!("select {columns} from {table}"));
+            config
+                .as_object_mut()
+                .unwrap()
+                .extend(more.as_object().unwrap().clone());
+            assert_eq!(
+                read(&dir, &database, &job, config, parallelism),
+                500,
+                "{name}"
+            );
+            let columns = if parallelism == 1 {
+                "*".to_owned()
+            } else {
+                format!("id, {}", quote(name))
+            };
+            check_rows(
+                &dir,
+                &database,
+                &job,
+                &format!("select {columns} from {table}"),
+            );
         }
     }
     // Without quotes a name is taken as it is written.
     database.sql("create table \"Orders\" as select 1 as n;");
-    assert_eq!(read(&dir, &database, "plain", json!({ "table": "Orders" }), 1), 1);
+    assert_eq!(
+        read(&dir, &database, "plain", json!({ "table": "Orders" }), 1),
+        1
+    );
     assert_eq!(database.sql("select count(*) from t"), "1");
 }
 
@@ -149,12 +224,19 @@ fn columns_where_and_query_choose_what_is_read() {
             check_rows(&dir, &database, &name, query);
         }
     }
-    let config = json!({ "connection_string": database.url("reader"), "query": "select id, id from t" });
+    let config =
+        json!({ "connection_string": database.url("reader"), "query": "select id, id from t" });
     fails(&run(&dir, "twice", &config, &json!({})), 2, "`id`", "");
-    let config = json!({ "connection_string": database.url("reader"), "table": "t", "where": "idd = 1" });
+    let config =
+        json!({ "connection_string": database.url("reader"), "table": "t", "where": "idd = 1" });
     fails(&run(&dir, "unknown", &config, &json!({})), 2, "idd", "");
     let config = json!({ "connection_string": database.url("reader"), "query": "selec 1" });
-    fails(&run(&dir, "syntax", &config, &json!({})), 2, "syntax error", "");
+    fails(
+        &run(&dir, "syntax", &config, &json!({})),
+        2,
+        "syntax error",
+        "",
+    );
 }
 
 #[test]
@@ -164,9 +246,21 @@ fn an_empty_table_is_success() {
     let dir = TestDir::new();
     for parallelism in [1, 4] {
         let name = format!("t{parallelism}");
-        assert_eq!(read(&dir, &database, &name, json!({ "table": "t" }), parallelism), 0);
+        assert_eq!(
+            read(&dir, &database, &name, json!({ "table": "t" }), parallelism),
+            0
+        );
     }
-    assert_eq!(read(&dir, &database, "q", json!({ "query": "select 1 as n where false" }), 1), 0);
+    assert_eq!(
+        read(
+            &dir,
+            &database,
+            "q",
+            json!({ "query": "select 1 as n where false" }),
+            1
+        ),
+        0
+    );
     let config = json!({ "connection_string": database.url("reader"), "table": "bare" });
     fails(&run(&dir, "bare", &config, &json!({})), 2, "column", "");
 }
@@ -207,17 +301,37 @@ fn every_kind_of_relation_is_read_whole() {
         ));
         let dir = TestDir::new();
         for (name, key) in [
-            ("plain", ""), ("v", ""), ("v", "id"), ("v", "at"), ("v", "part"), ("m", ""), ("parted", ""), ("empty_parted", ""), ("parted_1", ""),
-            ("parent", ""), ("unlogged", ""), ("far", ""), ("far", "id"), ("plain", "id"), ("plain", "at"),
+            ("plain", ""),
+            ("v", ""),
+            ("v", "id"),
+            ("v", "at"),
+            ("v", "part"),
+            ("m", ""),
+            ("parted", ""),
+            ("empty_parted", ""),
+            ("parted_1", ""),
+            ("parent", ""),
+            ("unlogged", ""),
+            ("far", ""),
+            ("far", "id"),
+            ("plain", "id"),
+            ("plain", "at"),
         ] {
-            let expected: u64 = database.sql(&format!("select count(*) from {name}")).parse().unwrap();
+            let expected: u64 = database
+                .sql(&format!("select count(*) from {name}"))
+                .parse()
+                .unwrap();
             for parallelism in [1, 3, 8] {
                 let job = format!("{name}_{key}_{parallelism}");
                 let mut config = json!({ "table": name });
                 if !key.is_empty() {
                     config["split_by"] = json!(key);
                 }
-                assert_eq!(read(&dir, &database, &job, config, parallelism), expected, "{job}");
+                assert_eq!(
+                    read(&dir, &database, &job, config, parallelism),
+                    expected,
+                    "{job}"
+                );
                 check_rows(&dir, &database, &job, &format!("select * from {name}"));
             }
         }
@@ -235,7 +349,10 @@ fn a_table_is_read_by_several_instances() {
     let output = run(&dir, "t", &config, &json!({ "parallelism": 4 }));
     assert_eq!(rows_read(&output), 100_000);
     let files = crate::support::files_below(&dir.path().join("out/t"));
-    let splits = files.iter().filter(|file| file.ends_with(".parquet")).count();
+    let splits = files
+        .iter()
+        .filter(|file| file.ends_with(".parquet"))
+        .count();
     assert!(splits >= 4, "{files:?}");
     check_rows(&dir, &database, "t", "select * from t");
 }
@@ -250,7 +367,10 @@ fn partitions_that_a_role_may_not_read_are_read_through_their_parent() {
     );
     let dir = TestDir::new();
     let config = json!({ "connection_string": database.url("narrow"), "table": "t" });
-    assert_eq!(rows_read(&run(&dir, "t", &config, &json!({ "parallelism": 4 }))), 5000);
+    assert_eq!(
+        rows_read(&run(&dir, "t", &config, &json!({ "parallelism": 4 }))),
+        5000
+    );
     check_rows(&dir, &database, "t", "select * from t");
 }
 
@@ -265,8 +385,16 @@ fn row_security_and_column_grants_hold() {
     );
     let dir = TestDir::new();
     let config = |role: &str| json!({ "connection_string": database.url(role), "table": "t" });
-    assert_eq!(rows_read(&run(&dir, "rows", &config("some_rows"), &json!({}))), 3);
-    fails(&run(&dir, "all", &config("one_column"), &json!({})), 1, "permission denied", "");
+    assert_eq!(
+        rows_read(&run(&dir, "rows", &config("some_rows"), &json!({}))),
+        3
+    );
+    fails(
+        &run(&dir, "all", &config("one_column"), &json!({})),
+        1,
+        "permission denied",
+        "",
+    );
     let mut one = config("one_column");
     one["columns"] = json!(["id"]);
     assert_eq!(rows_read(&run(&dir, "one", &one, &json!({}))), 10);

@@ -7,9 +7,15 @@ use crate::support::postgres::{Database, Server, newer_server, server};
 use crate::support::{TestDir, cli};
 
 /// What a case is called, its SQL type, values as SQL (a null is added), and the Arrow type that pyarrow names.
-type Row = (&'static str, &'static str, &'static [&'static str], &'static str);
+type Row = (
+    &'static str,
+    &'static str,
+    &'static [&'static str],
+    &'static str,
+);
 
-const RANGE: &str = "lower_inclusive: bool not null, upper_inclusive: bool not null, empty: bool not null>";
+const RANGE: &str =
+    "lower_inclusive: bool not null, upper_inclusive: bool not null, empty: bool not null>";
 
 #[rustfmt::skip]
 const MATRIX: &[Row] = &[
@@ -145,7 +151,12 @@ fn check_matrix(server: &Server, rows: &[Row]) {
     let dir = TestDir::new();
     std::fs::create_dir(dir.path().join("jobs")).unwrap();
     let names: Vec<(String, String)> = (0..rows.len())
-        .map(|number| (format!("t{number}"), format!("select id, v::text from t{number}")))
+        .map(|number| {
+            (
+                format!("t{number}"),
+                format!("select id, v::text from t{number}"),
+            )
+        })
         .collect();
     for ((name, _), (label, ..)) in names.iter().zip(&rows) {
         let mut config = json!({ "connection_string": database.url("reader"), "table": name, "infinity": "saturate" });
@@ -165,9 +176,18 @@ fn check_matrix(server: &Server, rows: &[Row]) {
         .filter(|run| !run["error"].is_null())
         .map(|run| format!("{}: {}", label(run["job"].as_str().unwrap()), run["error"]))
         .collect();
-    assert!(failed.is_empty(), "{} of {}:\n{}", failed.len(), rows.len(), failed.join("\n"));
+    assert!(
+        failed.is_empty(),
+        "{} of {}:\n{}",
+        failed.len(),
+        rows.len(),
+        failed.join("\n")
+    );
     assert_eq!(runs.len(), rows.len(), "{}", report["refused"]);
-    let pairs: Vec<_> = names.iter().map(|(name, query)| (name.as_str(), query.as_str())).collect();
+    let pairs: Vec<_> = names
+        .iter()
+        .map(|(name, query)| (name.as_str(), query.as_str()))
+        .collect();
     let types = compare(&dir, &database, &pairs);
     let wrong: Vec<String> = rows
         .iter()
@@ -214,8 +234,16 @@ fn a_value_that_arrow_cannot_hold_is_refused_or_what_the_job_says() {
     let dir = TestDir::new();
     let job = |table: &str, more: Value| {
         let mut config = json!({ "connection_string": database.url("reader"), "table": table });
-        config.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        run(&dir, &format!("{table}{}", dir.path().read_dir().unwrap().count()), &config, &json!({}))
+        config
+            .as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        run(
+            &dir,
+            &format!("{table}{}", dir.path().read_dir().unwrap().count()),
+            &config,
+            &json!({}),
+        )
     };
     for (table, message, hint) in [
         ("d", "row 2, column `d`", "infinity"),
@@ -228,25 +256,57 @@ fn a_value_that_arrow_cannot_hold_is_refused_or_what_the_job_says() {
         let output = job(table, json!({}));
         fails(&output, 1, message, hint);
     }
-    fails(&job("p", json!({ "numeric": "decimal(10,2)" })), 1, "row 2, column `v`", "");
-    fails(&job("t", json!({ "types": { "d": "float64" } })), 2, "`d`", "");
-    fails(&job("t", json!({ "types": { "nn": "text" } })), 2, "`nn`", "`n`");
+    fails(
+        &job("p", json!({ "numeric": "decimal(10,2)" })),
+        1,
+        "row 2, column `v`",
+        "",
+    );
+    fails(
+        &job("t", json!({ "types": { "d": "float64" } })),
+        2,
+        "`d`",
+        "",
+    );
+    fails(
+        &job("t", json!({ "types": { "nn": "text" } })),
+        2,
+        "`nn`",
+        "`n`",
+    );
 
-    for (table, option) in [("d", "infinity"), ("t1", "infinity"), ("z", "infinity"), ("n", "nan")] {
+    for (table, option) in [
+        ("d", "infinity"),
+        ("t1", "infinity"),
+        ("z", "infinity"),
+        ("n", "nan"),
+    ] {
         let name = format!("{table}_null");
         let mut config = json!({ "connection_string": database.url("reader"), "table": table });
         config[option] = json!("null");
         assert_eq!(run(&dir, &name, &config, &json!({})).code, 0);
-        let query = format!("select id, nullif(d, 'infinity')::text, nullif(t, '-infinity')::text, nullif(z, 'infinity')::text, nullif(n, 'NaN')::text, a::text from {table}");
+        let query = format!(
+            "select id, nullif(d, 'infinity')::text, nullif(t, '-infinity')::text, nullif(z, 'infinity')::text, nullif(n, 'NaN')::text, a::text from {table}"
+        );
         check_rows(&dir, &database, &name, &query);
     }
     let config = json!({ "connection_string": database.url("reader"), "table": "p", "numeric": "decimal(10,3)" });
     assert_eq!(run(&dir, "scaled", &config, &json!({})).code, 0);
-    let types = check_rows(&dir, &database, "scaled", "select id, v::numeric(10,3)::text from p");
+    let types = check_rows(
+        &dir,
+        &database,
+        "scaled",
+        "select id, v::numeric(10,3)::text from p",
+    );
     assert_eq!(types["v"], "decimal128(10, 3)");
     let config = json!({ "connection_string": database.url("reader"), "table": "a", "types": { "a": "text" } });
     assert_eq!(run(&dir, "as_text", &config, &json!({})).code, 0);
-    check_rows(&dir, &database, "as_text", "select id, d, t, z, n, a from a");
+    check_rows(
+        &dir,
+        &database,
+        "as_text",
+        "select id, d, t, z, n, a from a",
+    );
 }
 
 #[test]
@@ -260,8 +320,13 @@ fn null_and_not_null_reach_the_schema() {
     let nullable = |config: Value| -> Vec<bool> {
         write_job(&dir, "job", &config, &json!({}));
         let plan = cli(&dir, &["plan", "job.yaml", "--json"]).json();
-        let columns = plan["schema"].as_array().unwrap_or_else(|| panic!("{plan:#}"));
-        columns.iter().map(|column| column["nullable"].as_bool().unwrap()).collect()
+        let columns = plan["schema"]
+            .as_array()
+            .unwrap_or_else(|| panic!("{plan:#}"));
+        columns
+            .iter()
+            .map(|column| column["nullable"].as_bool().unwrap())
+            .collect()
     };
     let url = database.url("reader");
     let of = |key: &str, value: &str| json!({ "connection_string": url, key: value });
@@ -272,8 +337,13 @@ fn null_and_not_null_reach_the_schema() {
 
 #[test]
 fn text_that_is_not_utf_8_is_refused() {
-    let database = server().create("test_ascii", "encoding 'SQL_ASCII' locale 'C' template template0");
-    database.sql("create table t (id int4, v text); insert into t values (1, 'plain'), (2, E'caf\\xe9');");
+    let database = server().create(
+        "test_ascii",
+        "encoding 'SQL_ASCII' locale 'C' template template0",
+    );
+    database.sql(
+        "create table t (id int4, v text); insert into t values (1, 'plain'), (2, E'caf\\xe9');",
+    );
     let dir = TestDir::new();
     let config = json!({ "connection_string": database.url("reader"), "table": "t" });
     fails(&run(&dir, "job", &config, &json!({})), 1, "column `v`", "");
