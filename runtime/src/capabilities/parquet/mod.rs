@@ -5,5 +5,6 @@
 
 mod client;
 mod host;
+mod interval;
 
 pub use host::HostEncoder;
