@@ -149,9 +149,9 @@ fn names_what_is_not_there() {
     let job = |config: Value| run(&dir, "job", &config, &json!({}));
     fails(
         &job(json!({ "connection_string": url, "table": "T" })),
-        2,
+        1,
         "`T`",
-        "`t`",
+        "public.t",
     );
     fails(
         &job(json!({ "connection_string": database.url("stranger"), "table": "t" })),
