@@ -8,6 +8,7 @@ mod csv;
 mod exactly_once;
 mod flights;
 mod grants;
+mod postgres;
 mod process;
 mod quickstart;
 mod sandbox;
