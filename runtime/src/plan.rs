@@ -45,8 +45,12 @@ pub struct ComponentPlan {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Grant {
     pub capability: String,
-    /// `read data/*.csv`: an access and a target, as the capability understands them.
+    /// `read data/*.csv`: an access and a target, as the capability understands them. It may hold a password.
+    #[serde(skip)]
     pub target: String,
+    /// The same as it is printed.
+    #[serde(rename = "target")]
+    pub shown: String,
     /// Why it is granted: the config key that names the target, or `grants`.
     pub origin: String,
 }
@@ -90,6 +94,7 @@ impl ComponentPlan {
             }
             granted.extend(targets.iter().map(|target| Grant {
                 capability: capability.clone(),
+                shown: capabilities::shown(capability, target),
                 target: target.clone(),
                 origin: "grants".to_owned(),
             }));
@@ -160,9 +165,11 @@ fn derived(endpoint: &Endpoint, facts: &Facts<'_>) -> Result<Vec<Grant>, Error> 
             return Err(malformed(format!("a wrong item in `{GRANTS_KEYWORD}`")));
         };
         if let Some((target, keys)) = fill(template, &endpoint.config, &schema) {
+            let target = format!("{access} {target}");
             grants.push(Grant {
                 capability: capability.to_owned(),
-                target: format!("{access} {target}"),
+                shown: capabilities::shown(capability, &target),
+                target,
                 origin: format!("config `{}`", keys.join("`, `")),
             });
         }
@@ -205,7 +212,7 @@ fn unknown_capability(endpoint: &Endpoint, capability: &str) -> Error {
     )
     .at(endpoint.grant_location(capability))
     .hint(format!(
-        "`grants` under `{}` may name `object-store` and `files`",
+        "`grants` under `{}` may name `object-store`, `postgres` and `files`",
         section(endpoint.role)
     ))
 }

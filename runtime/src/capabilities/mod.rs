@@ -3,9 +3,11 @@
 //! Each capability is a folder: `mod.rs` says what it grants and the threat it bounds, `grant.rs` is
 //! pure, `host.rs` adapts to the contract, `client.rs` or `backends/` do the work and know no wasm.
 
+mod egress;
 pub mod failure;
 pub mod object_store;
 pub mod parquet;
+pub mod postgres;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,7 +26,7 @@ struct Capability {
     needs_grant: bool,
 }
 
-const CAPABILITIES: [Capability; 2] = [
+const CAPABILITIES: [Capability; 3] = [
     Capability {
         name: "object-store",
         needs_grant: true,
@@ -32,6 +34,10 @@ const CAPABILITIES: [Capability; 2] = [
     Capability {
         name: "parquet",
         needs_grant: false,
+    },
+    Capability {
+        name: "postgres",
+        needs_grant: true,
     },
 ];
 
@@ -57,10 +63,19 @@ pub fn needs_grant(name: &str) -> bool {
         .any(|capability| capability.name == name && capability.needs_grant)
 }
 
+/// A granted target as it may be printed: what a connection string holds beside an address is left out.
+pub fn shown(capability: &str, target: &str) -> String {
+    match capability {
+        "postgres" => postgres::shown(target),
+        _ => target.to_owned(),
+    }
+}
+
 /// What a job gives to one component.
 #[derive(Clone, Default)]
 pub struct Granted {
     pub object_store: Option<Arc<object_store::Access>>,
+    pub postgres: Option<Arc<postgres::Access>>,
     /// Folders that WASI shows to the component, read-only.
     pub files: Vec<PathBuf>,
 }
@@ -70,6 +85,7 @@ impl Granted {
     pub fn for_inspection() -> Self {
         Self {
             object_store: Some(Arc::new(object_store::Access::none())),
+            postgres: Some(Arc::new(postgres::Access::none())),
             files: Vec::new(),
         }
     }
@@ -83,6 +99,9 @@ pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<(
     imports::parquet::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     if granted.object_store.is_some() {
         imports::object_store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    }
+    if granted.postgres.is_some() {
+        imports::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     }
     Ok(())
 }

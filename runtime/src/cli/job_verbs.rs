@@ -121,7 +121,7 @@ fn grants(plan: &ComponentPlan) -> String {
     for grant in &plan.granted {
         lines.push(format!(
             "  granted    {}: {}  (from {})",
-            grant.capability, grant.target, grant.origin
+            grant.capability, grant.shown, grant.origin
         ));
     }
     for unused in &plan.unused {

@@ -14,9 +14,11 @@ pub mod imports {
             "dativo:connector/object-store.upload": crate::capabilities::object_store::HostUpload,
             "dativo:connector/object-store.byte-stream": crate::capabilities::object_store::HostByteStream,
             "dativo:connector/parquet.encoder": crate::capabilities::parquet::HostEncoder,
+            "dativo:connector/postgres.connection": crate::capabilities::postgres::HostConnection,
+            "dativo:connector/postgres.rows": crate::capabilities::postgres::HostRows,
         },
     });
-    pub use self::dativo::connector::{data, log, object_store, parquet, types};
+    pub use self::dativo::connector::{data, log, object_store, parquet, postgres, types};
 }
 
 /// What a reader exports.
@@ -31,6 +33,7 @@ pub mod reader {
             "dativo:connector/log": super::imports::log,
             "dativo:connector/object-store": super::imports::object_store,
             "dativo:connector/parquet": super::imports::parquet,
+            "dativo:connector/postgres": super::imports::postgres,
         },
     });
 }
@@ -47,6 +50,7 @@ pub mod writer {
             "dativo:connector/log": super::imports::log,
             "dativo:connector/object-store": super::imports::object_store,
             "dativo:connector/parquet": super::imports::parquet,
+            "dativo:connector/postgres": super::imports::postgres,
         },
     });
 }

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::places;
-use crate::capabilities::{Granted, object_store};
+use crate::capabilities::{Granted, object_store, postgres};
 use crate::component::{
     Components, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
@@ -82,11 +82,12 @@ impl Ready {
         )?;
         places::check(&job, &plan).map_err(|error| vec![error])?;
         let secrets = Arc::new(job.secrets.clone());
-        let reader = Side::new(&job.source, reader, &plan.reader, &secrets);
-        let writer = Side::new(&job.target, writer, &plan.writer, &secrets);
+        let tenant = &job.tenant;
+        let reader = Side::new(&job.source, reader, &plan.reader, &secrets, tenant);
+        let writer = Side::new(&job.target, writer, &plan.writer, &secrets, tenant);
         let dead_letter = match (&job.dead_letter, dead_letter, &plan.dead_letter) {
             (Some(endpoint), Some(component), Some(plan)) => {
-                Side::new(endpoint, component, plan, &secrets).map(Some)
+                Side::new(endpoint, component, plan, &secrets, tenant).map(Some)
             }
             _ => Ok(None),
         };
@@ -178,14 +179,20 @@ impl Side {
         component: Loaded,
         plan: &ComponentPlan,
         secrets: &Secrets,
+        tenant: &str,
     ) -> Result<Self> {
         let uses = |name: &str| component.capabilities.iter().any(|used| used == name);
         let object_store = uses("object-store")
             .then(|| object_store::Access::new(plan.targets("object-store"), secrets))
             .transpose()
             .map_err(|error| error.at(endpoint.implementation_location()))?;
+        let postgres = uses("postgres")
+            .then(|| postgres::Access::new(plan.targets("postgres"), secrets, tenant))
+            .transpose()
+            .map_err(|error| error.at(endpoint.implementation_location()))?;
         let granted = Granted {
             object_store: object_store.map(Arc::new),
+            postgres: postgres.map(Arc::new),
             files: plan.files().map(Into::into).collect(),
         };
         let linked = component

@@ -1,0 +1,152 @@
+//! Connections that are open: how many a tenant has to a server, and which wait to be used again.
+//!
+//! One pool for the process. Tenants share nothing: the key holds the tenant, the server, the role and a digest of
+//! everything else in the connection string.
+
+use std::collections::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use sha2::{Digest, Sha256};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::super::server::Server;
+use super::session::Session;
+use crate::capabilities::failure::{ErrorKind, Failure, Result};
+
+/// Connections that one tenant may have to one server and database at a time. A server has 100 by default, for
+/// everybody.
+const MAX_CONNECTIONS: usize = 20;
+
+/// How long a connection waits to be used again. Below the minute or more after which middle boxes forget it.
+const IDLE: Duration = Duration::from_secs(30);
+
+static POOL: LazyLock<Mutex<HashMap<Key, Arc<Place>>>> = LazyLock::new(Mutex::default);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    tenant: String,
+    address: String,
+    digest: [u8; 32],
+}
+
+struct Place {
+    permits: Arc<Semaphore>,
+    idle: Mutex<Vec<(Session, Instant)>>,
+}
+
+/// A connection out of the pool. Dropped with its session, it goes back.
+pub struct Lease {
+    session: Option<Session>,
+    /// Nothing is on its way in either direction. A call whose future was dropped leaves it unset.
+    is_settled: bool,
+    place: Arc<Place>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Lease {
+    /// An idle connection of the same tenant, server and login, or a new one; in its transaction.
+    pub async fn take(tenant: &str, server: &Server, snapshot: Option<&str>) -> Result<Self> {
+        let place = place(tenant, server);
+        let permit = place.permits.clone().acquire_owned();
+        let Ok(Ok(permit)) = tokio::time::timeout(server.connect_timeout, permit).await else {
+            return Err(Failure::new(
+                ErrorKind::Unavailable,
+                format!(
+                    "{MAX_CONNECTIONS} connections to `{}` are in use",
+                    server.address()
+                ),
+            )
+            .hint("lower `parallelism`, or let fewer jobs run at a time"));
+        };
+        let mut lease = Self {
+            session: None,
+            is_settled: true,
+            place,
+            permit: Some(permit),
+        };
+        while let Some(mut session) = lease.place.idle() {
+            // A connection that broke while it was idle is no news, unless the snapshot is what fails.
+            if session.begin(snapshot).await.is_ok() {
+                lease.session = Some(session);
+                return Ok(lease);
+            }
+        }
+        let mut session = Session::open(server).await?;
+        session.begin(snapshot).await?;
+        lease.session = Some(session);
+        Ok(lease)
+    }
+
+    /// The session, for one call that [`Self::settle`] ends.
+    pub fn session(&mut self) -> Result<&mut Session> {
+        self.is_settled = false;
+        self.session.as_mut().ok_or_else(|| {
+            Failure::new(
+                ErrorKind::Unavailable,
+                "the connection was lost in an earlier call",
+            )
+        })
+    }
+
+    /// The call ended, and the connection can be used again.
+    pub fn settle(&mut self) {
+        self.is_settled = true;
+    }
+
+    /// Closes the connection: its state is not known any more.
+    pub fn spoil(&mut self) {
+        self.session = None;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        let session = self.session.take().filter(|_| self.is_settled);
+        let (Some(mut session), Ok(runtime)) = (session, tokio::runtime::Handle::try_current())
+        else {
+            return;
+        };
+        let (place, permit) = (self.place.clone(), self.permit.take());
+        runtime.spawn(async move {
+            if session.reset().await.is_ok() {
+                place.keep(session);
+            }
+            drop(permit);
+        });
+    }
+}
+
+impl Place {
+    fn idle(&self) -> Option<Session> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(_, since)| since.elapsed() < IDLE);
+        idle.pop().map(|(session, _)| session)
+    }
+
+    fn keep(&self, session: Session) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.push((session, Instant::now()));
+    }
+}
+
+fn place(tenant: &str, server: &Server) -> Arc<Place> {
+    let password = server.password.as_ref().map_or("", |password| &password.0);
+    let mut digest = Sha256::new();
+    digest.update(format!("{server:?}"));
+    digest.update([0]);
+    digest.update(password);
+    let key = Key {
+        tenant: tenant.to_owned(),
+        address: server.address(),
+        digest: digest.finalize().into(),
+    };
+    let mut places = POOL.lock().unwrap_or_else(PoisonError::into_inner);
+    let new = || {
+        Arc::new(Place {
+            permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+            idle: Mutex::default(),
+        })
+    };
+    places.entry(key).or_insert_with(new).clone()
+}
