@@ -51,9 +51,9 @@ impl Connection {
     }
 
     pub async fn export_snapshot(&mut self) -> Result<String> {
-        let rows = self.query("SELECT pg_export_snapshot()", &[]).await;
-        let name = rows?.into_iter().flatten().flatten().next();
-        name.ok_or_else(|| errors::unexpected("no name of a snapshot"))
+        let mut lease = self.take()?;
+        let answer = lease.session()?.export_snapshot().await;
+        self.give_back(lease, answer)
     }
 
     pub async fn query(

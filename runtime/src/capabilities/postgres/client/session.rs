@@ -74,6 +74,13 @@ impl Session {
         self.simple(SETTINGS).await
     }
 
+    /// Names the point in time of the transaction. Not under a savepoint, where the server refuses it.
+    pub async fn export_snapshot(&mut self) -> Result<String> {
+        let rows = self.try_query("SELECT pg_export_snapshot()", &[]).await?;
+        let name = rows.into_iter().flatten().flatten().next();
+        name.ok_or_else(|| unexpected("no name of a snapshot"))
+    }
+
     /// Rows of a statement as text. A refused statement leaves the transaction as it was.
     pub async fn query(&mut self, statement: &str, parameters: &[Option<String>]) -> Result<Rows> {
         self.simple("SAVEPOINT dativo").await?;
