@@ -10,6 +10,7 @@ mod flights;
 mod grants;
 mod process;
 mod quickstart;
+mod retries;
 mod sandbox;
 mod signals;
 mod support;
