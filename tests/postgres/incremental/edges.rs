@@ -215,7 +215,8 @@ fn the_state_never_moves_backwards() {
         }
         let followed = Followed::new(TABLE, table, &incremental, &json!({}));
         assert_eq!(followed.rows(), 100);
-        let cursor = |followed: &Followed<'static>| followed.state()["last_commit"]["state"].to_string();
+        let cursor =
+            |followed: &Followed<'static>| followed.state()["last_commit"]["state"].to_string();
         let before = cursor(&followed);
         assert!(before.contains("2024-01-01 00:01:40"), "{before}");
         followed.database.sql(

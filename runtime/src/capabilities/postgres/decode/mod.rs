@@ -29,8 +29,8 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 
 pub use catalog::Catalog;
-pub use layout::{Column, Invalid, Layout, NOTE};
-pub use options::{As, ColumnOptions, Decoding, Infinity, Nan};
+pub use layout::{Column, Invalid, Layout};
+pub use options::Decoding;
 
 use appender::Appender;
 use wire::{Fault, Hint, Span, array};
