@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use dativo_connector::{Error, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value, json};
 
 use crate::sql::trimmed;
@@ -29,6 +29,25 @@ pub struct Config {
     pub nan: Option<String>,
     #[serde(default)]
     pub types: BTreeMap<String, String>,
+    pub incremental: Option<Incremental>,
+}
+
+/// How a run finds what is new.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Incremental {
+    pub cursor: String,
+    #[serde(default, deserialize_with = "one_or_more")]
+    pub key: Option<Vec<String>>,
+    #[serde(default, deserialize_with = "lag")]
+    pub lag: Option<Lag>,
+}
+
+/// How far behind the greatest value of a cursor a new row may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lag {
+    Number(i64),
+    Seconds(u32),
 }
 
 /// What a job reads.
@@ -45,6 +64,52 @@ pub struct Name {
     /// None: the first of the search path that has the table.
     pub schema: Option<String>,
     pub table: String,
+}
+
+fn one_or_more<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Vec<String>>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Names {
+        One(String),
+        More(Vec<String>),
+    }
+    Ok(match Option::<Names>::deserialize(from)? {
+        Some(Names::One(name)) => Some(vec![name]),
+        Some(Names::More(names)) => Some(names),
+        None => None,
+    })
+}
+
+fn lag<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Lag>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Written {
+        Number(i64),
+        Duration(String),
+    }
+    match Option::<Written>::deserialize(from)? {
+        Some(Written::Number(number)) => Ok(Some(Lag::Number(number))),
+        Some(Written::Duration(text)) => match seconds(&text) {
+            Some(seconds) => Ok(Some(Lag::Seconds(seconds))),
+            None => Err(serde::de::Error::custom(format!(
+                "`{text}` is not a duration such as `15m`"
+            ))),
+        },
+        None => Ok(None),
+    }
+}
+
+/// `90s`, `15m`, `2h`, `7d`
+fn seconds(text: &str) -> Option<u32> {
+    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return None,
+    };
+    number.parse::<u32>().ok()?.checked_mul(seconds)
 }
 
 impl Config {
@@ -205,6 +270,23 @@ pub fn schema() -> String {
                 "additionalProperties": { "type": "string", "pattern": NUMERIC_PATTERN },
                 "description": "How to read single columns: `{amount: \"decimal(18,4)\"}`. `text` is the server's text \
                     form and works for any type; the others for `numeric`." },
+            "incremental": { "type": "object", "required": ["cursor"], "additionalProperties": false,
+                "description": "Read what is new since the last committed run. Of tables, each committed version of a row \
+                    is read once, late commits and equal cursors included; of views, foreign tables and queries, the rows \
+                    behind the last position. Deleted rows are not seen.",
+                "properties": {
+                    "cursor": { "type": "string", "minLength": 1,
+                        "description": "A column whose value grows with each insert or update: whole numbers, a date, a \
+                            timestamp, a UUID of version 7 or text." },
+                    "key": { "type": ["string", "array"], "minLength": 1, "items": { "type": "string", "minLength": 1 },
+                        "description": "The column or columns that tell rows of an equal cursor apart; the primary key by \
+                            default." },
+                    "lag": { "type": ["string", "integer"], "minimum": 0, "pattern": "^[0-9]{1,6}[smhd]$",
+                        "description": "A duration (`90s`, `15m`, `2h`, `7d`), or a number where the cursor is one. Of a \
+                            table: how far below the greatest cursor a new row may come, so that an index on the cursor \
+                            finds the new rows; without it each run looks through the whole table, and misses nothing. Of \
+                            anything else: rows this young wait for a later run, since others may yet come before them." },
+                } },
         },
         "x-dativo-grants": [
             { "capability": "postgres", "access": "connect", "target": "{connection_string}" },
@@ -274,6 +356,28 @@ mod tests {
         }
         let known = refused.to_string().matches('`').count() / 2 - 1;
         assert_eq!(known, keys.len());
+    }
+
+    #[test]
+    fn a_lag_is_a_duration_or_a_number() {
+        let check = |lag: &str, expected: Option<Lag>| {
+            let text = format!(r#"{{"cursor": "at", "key": "id", "lag": {lag}}}"#);
+            let read = serde_json::from_str::<Incremental>(&text);
+            assert_eq!(read.ok().and_then(|read| read.lag), expected, "{lag}");
+        };
+        check(r#""90s""#, Some(Lag::Seconds(90)));
+        check(r#""7d""#, Some(Lag::Seconds(604_800)));
+        check("1000", Some(Lag::Number(1000)));
+        for wrong in [
+            r#""""#,
+            r#""7""#,
+            r#""d""#,
+            r#""-1d""#,
+            r#""99999999d""#,
+            r#""1é""#,
+        ] {
+            check(wrong, None);
+        }
     }
 
     #[test]

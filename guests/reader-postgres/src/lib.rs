@@ -4,6 +4,8 @@
 //! `open` does not connect, so that an instance which reads a split plans nothing.
 
 mod config;
+mod follow;
+mod incremental;
 mod pieces;
 mod relation;
 mod server;
@@ -19,6 +21,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use config::{Config, Source};
+use follow::Follow;
+use incremental::Cursor;
 use pieces::{Part, Piece, RANGED};
 use relation::Relation;
 use server::Server;
@@ -27,6 +31,8 @@ use sql::{Sql, enclosed, list, quote};
 struct PostgresReader {
     config: Config,
     source: Source,
+    /// Of the last committed run.
+    state: Option<String>,
     plan: OnceCell<Plan>,
 }
 
@@ -46,6 +52,7 @@ struct Plan {
     rows: Option<f64>,
     /// Name and type.
     split_by: Option<(String, String)>,
+    follow: Option<Follow>,
 }
 
 /// What one instance reads.
@@ -68,10 +75,11 @@ impl Reader for PostgresReader {
         config::schema()
     }
 
-    fn open(config: Config, _state: Option<String>) -> Result<Self> {
+    fn open(config: Config, state: Option<String>) -> Result<Self> {
         Ok(Self {
             source: config.source()?,
             config,
+            state,
             plan: OnceCell::new(),
         })
     }
@@ -96,6 +104,17 @@ impl Reader for PostgresReader {
             .into_iter()
             .map(|pieces| split(pieces).to_text())
             .collect()
+    }
+
+    fn state(&self, _ends: Vec<String>) -> Result<Option<String>> {
+        let plan = self.plan()?;
+        let Some(follow) = &plan.follow else {
+            return Ok(None);
+        };
+        let state = follow.state(&plan.server)?;
+        let text = serde_json::to_string(&state);
+        text.map(Some)
+            .map_err(|error| Error::internal(error.to_string()))
     }
 
     fn read(&self, split: &str) -> Result<Box<dyn Batches>> {
@@ -150,7 +169,15 @@ impl PostgresReader {
         // Describing locks the table until the connection ends.
         let schema = server.describe(&format!("{select}{from}{}", filter.text), &decoding)?;
         let storage = relation.storage(&server)?;
-        let is_all = config.filter.is_none();
+        let follow = match &config.incremental {
+            Some(incremental) => {
+                let kind = |name: &str, key: &str| Ok(relation.column(name, key)?.kind.clone());
+                let cursor = Cursor::new(incremental, &relation.key, kind)?;
+                self.follow(&server, cursor, &from, storage.has_transactions)?
+            }
+            None => None,
+        };
+        let is_all = config.filter.is_none() && follow.is_none();
         Ok(Plan {
             server,
             schema,
@@ -161,6 +188,7 @@ impl PostgresReader {
             decoding,
             rows: storage.rows.filter(|_| is_all),
             split_by,
+            follow,
         })
     }
 
@@ -173,7 +201,18 @@ impl PostgresReader {
             Some(name) => Some(ranged(name, &type_in(&server, &wrapped, name)?)?),
             None => None,
         };
-        let is_plain = config.columns.is_empty() && filter.text.is_empty() && split_by.is_none();
+        let follow = match &config.incremental {
+            Some(incremental) => {
+                let kind = |name: &str, _: &str| type_in(&server, &wrapped, name);
+                let cursor = Cursor::new(incremental, &[], kind)?;
+                self.follow(&server, cursor, &wrapped, false)?
+            }
+            None => None,
+        };
+        let is_plain = config.columns.is_empty()
+            && filter.text.is_empty()
+            && split_by.is_none()
+            && follow.is_none();
         let (select, from) = match is_plain {
             true => (query.to_owned(), String::new()),
             false if config.columns.is_empty() => ("SELECT *".to_owned(), wrapped),
@@ -195,7 +234,20 @@ impl PostgresReader {
             decoding,
             rows: None,
             split_by,
+            follow,
         })
+    }
+
+    fn follow(
+        &self,
+        server: &Server,
+        cursor: Cursor,
+        from: &str,
+        has_transactions: bool,
+    ) -> Result<Option<Follow>> {
+        let last = self.state.as_deref();
+        let follow = Follow::new(server, cursor, from, self.filter(), has_transactions, last)?;
+        Ok(Some(follow))
     }
 
     /// The job's own condition.
@@ -210,30 +262,26 @@ impl PostgresReader {
 
 impl Plan {
     fn splits(&self, max: u32) -> Result<Vec<Vec<Piece>>> {
-        let Some((column, kind)) = self.split_by.as_ref().filter(|_| max > 1) else {
-            return Ok(pieces::by_blocks(&self.parts, &self.filter, max));
+        let (filter, max) = match &self.follow {
+            None => (&self.filter, max),
+            Some(follow) if !follow.has_rows => return Ok(Vec::new()),
+            Some(follow) if follow.is_small => (&follow.filter, 1),
+            Some(follow) => (&follow.filter, max),
         };
-        let bounds = pieces::bounds(column, kind, &self.from, &self.filter, max);
-        let bounds: Vec<String> = self
-            .server
-            .rows(&bounds)?
-            .iter()
-            .map(|row| row.text(0))
-            .collect();
-        Ok(pieces::by_ranges(
-            column,
-            kind,
-            &bounds,
-            &self.from,
-            &self.filter,
-        ))
+        let Some((column, kind)) = self.split_by.as_ref().filter(|_| max > 1) else {
+            return Ok(pieces::by_blocks(&self.parts, filter, max));
+        };
+        let bounds = pieces::bounds(column, kind, &self.from, filter, max);
+        let rows = self.server.rows(&bounds)?;
+        let bounds: Vec<String> = rows.iter().map(|row| row.text(0)).collect();
+        Ok(pieces::by_ranges(column, kind, &bounds, &self.from, filter))
     }
 }
 
 /// The type of a column of a query, which is not run for it.
 fn type_in(server: &Server, from: &str, column: &str) -> Result<String> {
     let sql = format!(
-        "SELECT pg_catalog.pg_typeof(q.{})::text\nFROM (SELECT 1) AS one LEFT JOIN LATERAL (SELECT *{from}) AS q ON false",
+        "SELECT pg_catalog.format_type(pg_catalog.pg_typeof(q.{})::oid, -1)\nFROM (SELECT 1) AS one LEFT JOIN LATERAL (SELECT *{from}) AS q ON false",
         quote(column)
     );
     Ok(server.row(&Sql::new(sql))?.text(0))

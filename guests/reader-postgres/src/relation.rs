@@ -34,7 +34,7 @@ pub enum Kind {
 
 pub struct Column {
     pub name: String,
-    /// As `format_type` prints it.
+    /// As `format_type` prints it, without a length: a value that is cast to it stays whole.
     pub kind: String,
     pub not_null: bool,
     dimensions: u32,
@@ -287,7 +287,7 @@ fn kind(relkind: &str) -> Kind {
 fn columns(server: &Server, row: &Row) -> Result<(Vec<Column>, Vec<String>)> {
     // Version 18 has constraints that are not valid yet; before there are none of this kind.
     let mut sql = Sql::new(
-        "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, a.atttypmod), a.attnotnull AND NOT EXISTS (\n\
+        "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull AND NOT EXISTS (\n\
          SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
          AND NOT k.convalidated AND a.attnum = ANY (k.conkey)), a.attndims::text, (\n\
          SELECT pg_catalog.array_position(i.indkey::int2[], a.attnum)::text FROM pg_catalog.pg_index i \
