@@ -4,6 +4,7 @@
 //! `open` does not connect, so that an instance which reads a split plans nothing.
 
 mod config;
+mod discover;
 mod follow;
 mod incremental;
 mod pieces;
@@ -16,7 +17,7 @@ use std::cell::OnceCell;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use dativo_connector::arrow::batch_from_host;
-use dativo_connector::{Batches, Error, Reader, Result, postgres};
+use dativo_connector::{Batches, Dataset, Error, Reader, Result, postgres};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
@@ -73,6 +74,10 @@ impl Reader for PostgresReader {
 
     fn config_schema() -> String {
         config::schema()
+    }
+
+    fn discover(config: Config) -> Result<Vec<Dataset>> {
+        discover::datasets(&Server::open(&config.connection_string, None)?)
     }
 
     fn open(config: Config, state: Option<String>) -> Result<Self> {

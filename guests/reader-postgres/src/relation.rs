@@ -290,8 +290,9 @@ fn columns(server: &Server, row: &Row) -> Result<(Vec<Column>, Vec<String>)> {
         "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull AND NOT EXISTS (\n\
          SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
          AND NOT k.convalidated AND a.attnum = ANY (k.conkey)), a.attndims::text, (\n\
-         SELECT pg_catalog.array_position(i.indkey::int2[], a.attnum)::text FROM pg_catalog.pg_index i \
-         WHERE i.indrelid = a.attrelid AND i.indisprimary)\n\
+         SELECT k.position::text FROM pg_catalog.pg_index i, \
+         pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, position) \
+         WHERE i.indrelid = a.attrelid AND i.indisprimary AND k.number = a.attnum AND k.position <= i.indnkeyatts)\n\
          FROM pg_catalog.pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = ",
     );
     sql.push_value(&row.text(0), "oid");
