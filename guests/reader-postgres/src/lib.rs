@@ -178,7 +178,7 @@ impl PostgresReader {
             Some(incremental) => {
                 let kind = |name: &str, key: &str| Ok(relation.column(name, key)?.kind.clone());
                 let cursor = Cursor::new(incremental, &relation.key, kind)?;
-                self.follow(&server, cursor, &from, storage.has_transactions)?
+                self.follow(&server, cursor, &from, storage.tables)?
             }
             None => None,
         };
@@ -210,7 +210,7 @@ impl PostgresReader {
             Some(incremental) => {
                 let kind = |name: &str, _: &str| type_in(&server, &wrapped, name);
                 let cursor = Cursor::new(incremental, &[], kind)?;
-                self.follow(&server, cursor, &wrapped, false)?
+                self.follow(&server, cursor, &wrapped, None)?
             }
             None => None,
         };
@@ -248,10 +248,10 @@ impl PostgresReader {
         server: &Server,
         cursor: Cursor,
         from: &str,
-        has_transactions: bool,
+        tables: Option<Vec<u32>>,
     ) -> Result<Option<Follow>> {
         let last = self.state.as_deref();
-        let follow = Follow::new(server, cursor, from, self.filter(), has_transactions, last)?;
+        let follow = Follow::new(server, cursor, from, self.filter(), tables, last)?;
         Ok(Some(follow))
     }
 

@@ -45,8 +45,9 @@ pub struct Storage {
     pub parts: Vec<Part>,
     /// About how many.
     pub rows: Option<f64>,
-    /// Whether every row is in a heap of this server, so that its transaction is known.
-    pub has_transactions: bool,
+    /// Oids of the tables that hold them, where all are heaps of this server, whose rows show the transaction that wrote
+    /// them.
+    pub tables: Option<Vec<u32>>,
 }
 
 impl Relation {
@@ -173,7 +174,7 @@ impl Relation {
                  SELECT n.nspname::text, c.relname::text, c.relkind IN ('r', 'm') AND c.relam = 2, \
                  c.relrowsecurity, pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
                  CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_relation_size(c.oid) \
-                 / pg_catalog.current_setting('block_size')::bigint ELSE c.relpages END, c.reltuples::text\n\
+                 / pg_catalog.current_setting('block_size')::bigint ELSE c.relpages END, c.reltuples::text, c.oid::text\n\
                  FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid \
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace\n\
                  WHERE c.relkind <> 'p'\nORDER BY c.oid"
@@ -188,6 +189,7 @@ impl Relation {
     fn divided(&self, leaves: Vec<Leaf>) -> Storage {
         let has_transactions = matches!(self.kind, Kind::Table | Kind::Partitioned)
             && leaves.iter().all(|leaf| leaf.is_heap);
+        let tables = has_transactions.then(|| leaves.iter().map(|leaf| leaf.oid).collect());
         let is_counted = !leaves.is_empty() && leaves.iter().all(|leaf| leaf.rows >= 0.0);
         let rows = is_counted.then(|| leaves.iter().map(|leaf| leaf.rows).sum());
         // Before version 14 a range of blocks is found by reading all of them.
@@ -225,7 +227,7 @@ impl Relation {
         Storage {
             parts,
             rows,
-            has_transactions,
+            tables,
         }
     }
 
@@ -241,6 +243,7 @@ impl Relation {
 
 /// A relation that holds rows itself.
 struct Leaf {
+    oid: u32,
     name: Name,
     is_heap: bool,
     has_policies: bool,
@@ -253,6 +256,7 @@ struct Leaf {
 impl Leaf {
     fn new(row: &Row) -> Result<Self> {
         Ok(Self {
+            oid: row.number(7)?,
             name: Name {
                 schema: Some(row.text(0)),
                 table: row.text(1),
