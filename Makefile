@@ -11,10 +11,10 @@ BIN := target/release/dativo-wasm
 VENV ?= target/test-venv
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint guests target venv soak fuzz bench bench-csv
+.PHONY: help run test lint guests target venv soak fuzz bench bench-csv bench-postgres
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: guests ## Build everything in release and run jobs/quickstart.yaml: a CSV becomes Parquet
 	@echo "== building the runtime (release; some minutes the first time)"
@@ -60,6 +60,7 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	install_if_new $(WASM)/reader_postgres.wasm guests/dist/postgres.wasm; \
 	install_if_new $(WASM)/writer_parquet.wasm guests/dist/parquet.wasm; \
 	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
+	install_if_new $(WASM)/flaky.wasm guests/dist/test/flaky.wasm; \
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \
 	install_if_new $(WASM)/reach.wasm guests/dist/test/reach.wasm
 
@@ -98,3 +99,7 @@ bench: ## Warm start and peak memory of the release build (after make run)
 bench-csv: guests ## CSV against polars, duckdb and pyarrow (half an hour; QUICK=1: minutes)
 	cargo build --release -p dativo-wasm
 	bench/csv/run.sh
+
+bench-postgres: guests ## PostgreSQL against duckdb, connectorx, polars, adbc and psycopg2 (an hour; QUICK=1: minutes)
+	cargo build --release -p dativo-wasm
+	bench/postgres/run.sh

@@ -70,6 +70,9 @@ fn only_the_job_layer_knows_yaml() {
 fn decisions_do_no_io_and_read_no_clock() {
     let pure = |name: &str| {
         name.ends_with("/plan.rs")
+            || name.ends_with("/egress.rs")
+            || name.ends_with("/postgres/server.rs")
+            || name.contains("/postgres/decode/")
             || name.ends_with("/grant.rs")
             || name.ends_with("/pipeline/commit.rs")
             || name.ends_with("/pipeline/envelope.rs")
@@ -92,7 +95,7 @@ fn decisions_do_no_io_and_read_no_clock() {
             assert!(!code(&text).contains(word), "{name} names `{word}`");
         }
     }
-    assert_eq!(checked, 4);
+    assert!(checked > 10, "only {checked} files are pure");
 }
 
 #[test]
@@ -130,13 +133,19 @@ fn wasmtime_is_named_only_at_the_boundary() {
     });
 }
 
+/// Where drivers may be named: the client of a capability, which is a file or a folder, or its backends.
+fn client(file: &str) -> bool {
+    file.ends_with("/client.rs") || file.contains("/client/") || file.contains("/backends/")
+}
+
 #[test]
 fn drivers_are_named_only_in_their_client() {
-    let client = |file: &str| file.contains("/backends/") || file.ends_with("/client.rs");
     for decoder in ["flate2", "bzip2::", "zstd::"] {
         check(decoder, client);
     }
-    check("use parquet::", client);
+    for driver in ["use parquet::", "postgres_protocol", "rustls", "tokio::net"] {
+        check(driver, client);
+    }
     check("rusqlite", |file| file.starts_with("runtime/src/runs/"));
 }
 
@@ -161,7 +170,9 @@ fn capabilities_do_not_know_each_other() {
     let boundary = |file: &str| {
         file == "runtime/src/capabilities/mod.rs" || file == "runtime/src/component/bindings.rs"
     };
-    check("capabilities::parquet", boundary);
+    for own in ["parquet", "postgres"] {
+        check(&format!("capabilities::{own}"), boundary);
+    }
     check("capabilities::object_store", |file| {
         file.starts_with("runtime/src/capabilities/object_store/")
             || file.starts_with("runtime/src/pipeline/")
@@ -170,18 +181,21 @@ fn capabilities_do_not_know_each_other() {
 }
 
 #[test]
-fn unsafe_code_stands_in_two_places() {
+fn unsafe_code_stands_in_three_places() {
     check("unsafe {", |file| {
-        ["runtime/src/component/cache.rs", "runtime/src/memory.rs"].contains(&file)
+        [
+            "runtime/src/capabilities/postgres/decode/text.rs",
+            "runtime/src/component/cache.rs",
+            "runtime/src/memory.rs",
+        ]
+        .contains(&file)
     });
 }
 
 #[test]
 fn secrets_are_opened_only_where_bytes_leave() {
     check(".fill(", |file| {
-        file.starts_with("runtime/src/job/")
-            || file.contains("/backends/")
-            || file.ends_with("/client.rs")
+        file.starts_with("runtime/src/job/") || client(file)
     });
 }
 

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -20,6 +21,7 @@ struct Inner {
     details: Vec<(&'static str, String)>,
     causes: Vec<String>,
     hint: Option<String>,
+    retry_after: Option<Duration>,
 }
 
 /// The place in a job or asset file that an error is about.
@@ -154,6 +156,7 @@ impl Error {
             details: Vec::new(),
             causes: Vec::new(),
             hint: None,
+            retry_after: None,
         }))
     }
 
@@ -194,6 +197,13 @@ impl Error {
         self
     }
 
+    /// Adds when trying again can help, counted from now, as the other side said.
+    #[must_use]
+    pub fn after(mut self, wait: Duration) -> Self {
+        self.0.retry_after = Some(wait);
+        self.with("retry after", format!("{} ms", wait.as_millis()))
+    }
+
     pub fn kind(&self) -> Kind {
         self.0.kind
     }
@@ -212,6 +222,11 @@ impl Error {
 
     pub fn causes(&self) -> &[String] {
         &self.0.causes
+    }
+
+    /// The earliest useful retry, where the other side said so.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.0.retry_after
     }
 
     pub fn hint_text(&self) -> Option<&str> {

@@ -178,13 +178,18 @@ pub fn run(report: &RunReport) {
     let took = Duration::from_millis(report.duration_ms);
     let rate = (report.rows_read as f64 / took.as_secs_f64().max(0.001)) as u64;
     result(&format!(
-        "job `{}`: {} rows read, {} written{} in {:.2} s ({} rows/s), {} published, peak memory {}",
+        "job `{}`: {} rows read, {} written{}{} in {:.2} s ({} rows/s), {} published, peak memory {}",
         report.job,
         HumanCount(report.rows_read),
         HumanCount(report.rows_written),
         match report.rows_rejected {
             0 => String::new(),
             rows => format!(", {} rejected", HumanCount(rows)),
+        },
+        match report.retries {
+            0 => String::new(),
+            1 => ", 1 retry".to_owned(),
+            retries => format!(", {retries} retries"),
         },
         took.as_secs_f64(),
         HumanCount(rate),

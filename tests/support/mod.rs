@@ -1,5 +1,7 @@
 //! What the integration tests share: folders, the command line, and readers that are not ours.
 
+pub mod postgres;
+
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
@@ -97,18 +99,24 @@ pub fn files_below(folder: &Path) -> Vec<String> {
     found
 }
 
+fn python_program() -> PathBuf {
+    let given = std::env::var_os("DATIVO_TEST_PYTHON");
+    given.map_or_else(
+        || repository().join("target/test-venv/bin/python"),
+        PathBuf::from,
+    )
+}
+
 /// A Python script of `tests/support`, in the environment that `make test` prepares. Its JSON answer.
 pub fn python(script: &str, args: &[&str]) -> Value {
-    let python = std::env::var("DATIVO_TEST_PYTHON").unwrap_or_else(|_| {
-        let venv = repository().join("target/test-venv/bin/python");
-        venv.to_str().unwrap().to_owned()
-    });
+    let python = python_program();
     let script = repository().join("tests/support").join(script);
     let output = Command::new(&python)
         .arg(script)
         .args(args)
         .output()
         .unwrap_or_else(|error| {
+            let python = python.display();
             panic!("{python}: {error}; `make venv` prepares it, `make test` does all")
         });
     let text = String::from_utf8_lossy(&output.stdout);

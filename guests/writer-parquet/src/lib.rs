@@ -7,6 +7,7 @@ mod config;
 mod files;
 mod manifest;
 
+use dativo_connector::log::{self, Level};
 use dativo_connector::object_store as store;
 use dativo_connector::{CommitRecord, Error, Receipt, RecordBatch, Result, Run, Schema, Writer};
 
@@ -60,6 +61,7 @@ impl Writer for ParquetWriter {
             }
         };
         manifest.publish()?;
+        remove_lost(&config, &manifest);
         Ok(manifest.receipt())
     }
 
@@ -79,11 +81,27 @@ impl Writer for ParquetWriter {
             return Ok(None);
         };
         manifest.publish()?;
+        remove_lost(&config, &manifest);
         Ok(Some(CommitRecord {
             receipt: manifest.receipt(),
             run: manifest.run,
             state: manifest.state,
         }))
+    }
+}
+
+/// Removes what the run staged and did not commit: files of a split that was read again. The commit stands whether
+/// or not this works, and whoever asks for it next tries again.
+fn remove_lost(config: &Config, manifest: &Manifest) {
+    let removed = store::list_staged(&config.root(), &manifest.run)
+        .and_then(|tokens| tokens.iter().try_for_each(|token| store::discard(token)));
+    if let Err(error) = removed {
+        let run = &manifest.run;
+        let line = format!(
+            "staged files of run {run} cannot be removed: {}",
+            error.message
+        );
+        log::write(Level::Warn, &line);
     }
 }
 

@@ -3,7 +3,7 @@
 //! Pure: names and addresses in, a verdict out. The client resolves a name once, asks here about every
 //! address, and connects to one that was asked about.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Why an address is not reached, as the end of a sentence that begins with it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 use std::path::Path;
 
-use arrow::datatypes::Schema;
+use arrow::datatypes::{Field, FieldRef, Schema};
 use serde_json::{Value, json};
 
 use super::{Options, one, parallelism as wanted_splits};
@@ -101,9 +101,10 @@ pub async fn plan(
             "not null"
         };
         report::result(&format!(
-            "  {}  {}  {null}",
+            "  {}  {}  {null}{}",
             field.name(),
-            field.data_type()
+            field.data_type(),
+            note(field).map_or(String::new(), |note| format!("  ({note})"))
         ));
     }
     if let Some(mapping) = &looked.mapping {
@@ -134,8 +135,13 @@ fn grants(plan: &ComponentPlan) -> String {
 }
 
 fn columns(schema: &Schema) -> Vec<Value> {
-    let column = |field: &arrow::datatypes::FieldRef| json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() });
+    let column = |field: &FieldRef| json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable(), "note": note(field) });
     schema.fields().iter().map(column).collect()
+}
+
+/// What a reader says of a column beside its type: that it is read in another form, for instance.
+fn note(field: &Field) -> Option<&String> {
+    field.metadata().get("dativo.note")
 }
 
 fn state_or_text(text: &str) -> Value {

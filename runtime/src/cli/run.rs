@@ -108,7 +108,7 @@ fn refused_json(job: &Path, errors: &[Error]) -> Value {
     let errors: Vec<Value> = errors.iter().map(report::errors::to_json).collect();
     json!({
         "run_id": null, "job": job.file_stem().map(|name| name.to_string_lossy()), "tenant": null,
-        "status": "failed", "splits": 0, "rows_read": 0, "rows_written": 0, "rows_rejected": 0,
+        "status": "failed", "splits": 0, "retries": 0, "rows_read": 0, "rows_written": 0, "rows_rejected": 0,
         "bytes_written": 0, "outputs": [], "contract": null, "rejected": [], "dead_letter": [],
         "warnings": [], "state": null, "duration_ms": 0, "peak_memory_bytes": 0,
         "error": errors.first(), "errors": errors,

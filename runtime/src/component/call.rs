@@ -135,7 +135,7 @@ fn returned_error(
     };
     translated = translated.with("component", who).with("call", function);
     if let Some(wait) = error.retry_after_ms {
-        translated = translated.with("retry after", format!("{wait} ms"));
+        translated = translated.after(Duration::from_millis(wait));
     }
     match error.hint {
         Some(hint) => translated.hint(one_line(&mask(&hint))),

@@ -1,9 +1,10 @@
 //! A contract held against every batch while it moves: what is good, what is refused, and why.
 //!
-//! One [`Enforcement`] a run, shared by its splits; one [`SplitCheck`] a split, which counts rows.
+//! One [`Enforcement`] a run, shared by its splits; one [`SplitCheck`] an attempt at a split. What an attempt
+//! counted is added to the run once its rows are durable, so that nothing of a lost one is.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, StringArray, new_null_array};
@@ -18,7 +19,7 @@ use super::convert::Converted;
 use super::dataset::Facts;
 use super::mapping::{Origin, Planned};
 use super::refused::{Reason, Subject, Tallies, Tally};
-use super::unique::{KeySet, Seen};
+use super::unique::{Bringer, KeySet, Seen};
 use super::{Column, Contract, Mapping, Mode, REASON_COLUMN, mask_batch, shorten};
 use crate::error::{Error, Kind, Result};
 
@@ -26,16 +27,24 @@ use crate::error::{Error, Kind, Result};
 pub struct Enforcement {
     pub mapping: Mapping,
     keys: Option<KeySet>,
-    tallies: Tallies,
-    facts: Facts,
+    counts: Mutex<Counts>,
 }
 
-/// A contract at work in one split.
+/// A contract at work in one attempt at a split.
 pub struct SplitCheck {
     shared: Arc<Enforcement>,
     split: u32,
+    bringer: Bringer,
     /// Rows of the batches before.
     rows: usize,
+    counts: Counts,
+}
+
+/// What checked rows add up to.
+#[derive(Default)]
+struct Counts {
+    tallies: Tallies,
+    facts: Facts,
 }
 
 /// A batch held against the contract.
@@ -71,29 +80,31 @@ impl Enforcement {
         Self {
             keys: unique.map(|unique| KeySet::new(unique.memory_bytes)),
             mapping,
-            tallies: Tallies::default(),
-            facts: Facts::default(),
+            counts: Mutex::default(),
         }
     }
 
-    pub fn split(self: &Arc<Self>, split: u32) -> SplitCheck {
+    /// Attempts at one split are numbered from 0.
+    pub fn split(self: &Arc<Self>, split: u32, attempt: u32) -> SplitCheck {
         SplitCheck {
             shared: self.clone(),
             split,
+            bringer: Bringer::new(split, attempt),
             rows: 0,
+            counts: Counts::default(),
         }
     }
 
-    /// What was refused so far.
+    /// What was refused in the splits that are finished.
     pub fn tallies(&self) -> Vec<Tally> {
-        self.tallies.list()
+        self.counts().tallies.list()
     }
 
     /// Once every row was read: the rules about all of them together that are broken. They are errors
     /// in strict mode, and come back as warnings otherwise.
     pub fn verdict(&self, now: SystemTime) -> Result<Vec<String>> {
         let contract = self.contract();
-        let mut broken = self.facts.broken(contract, now);
+        let mut broken = self.counts().facts.broken(contract, now);
         if contract.mode == Mode::Warn || broken.is_empty() {
             return Ok(broken);
         }
@@ -110,6 +121,10 @@ impl Enforcement {
 
     fn contract(&self) -> &Contract {
         &self.mapping.contract
+    }
+
+    fn counts(&self) -> MutexGuard<'_, Counts> {
+        self.counts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -148,6 +163,13 @@ impl SplitCheck {
         }
         self.rows += batch.num_rows();
         self.part(batch, columns, broken).map_err(failed)
+    }
+
+    /// Adds what was counted to the run: every row of the split is durable.
+    pub fn finish(self) {
+        let mut run = self.shared.counts();
+        run.tallies.add(self.counts.tallies);
+        run.facts.add(self.counts.facts);
     }
 
     /// The values of one column of the output, before its mask.
@@ -240,7 +262,7 @@ impl SplitCheck {
             if has_null || broken.contains_key(&row) {
                 continue;
             }
-            match keys.insert(encoded.row(row).as_ref()) {
+            match keys.insert(encoded.row(row).as_ref(), self.bringer) {
                 Seen::First => {}
                 Seen::Again => {
                     let value = self.shown_key(&key, row).map_err(failed)?;
@@ -299,12 +321,13 @@ impl SplitCheck {
 
     /// The batch in two: what goes to the writer, and what does not.
     fn part(
-        &self,
+        &mut self,
         batch: &RecordBatch,
         mut columns: Vec<ArrayRef>,
         broken: BrokenRows,
     ) -> Result<Checked, ArrowError> {
-        let (shared, contract) = (&self.shared, self.shared.contract());
+        let shared = self.shared.clone();
+        let contract = shared.contract();
         let mut bad = None;
         let mut rows = batch.num_rows();
         if !broken.is_empty() {
@@ -323,11 +346,11 @@ impl SplitCheck {
             let refused = filter_record_batch(batch, &is_bad)?;
             bad = Some(Bad(with_reasons(contract, &refused, reasons)?));
         }
-        shared.facts.add_rows(rows as u64);
+        self.counts.facts.add_rows(rows as u64);
         for (planned, values) in shared.mapping.columns.iter().zip(&mut columns) {
             let freshness = contract.dataset.freshness.as_ref();
             if freshness.is_some_and(|rule| rule.column == *planned.field.name()) {
-                shared.facts.add_times(values)?;
+                self.counts.facts.add_times(values)?;
             }
             let column = planned.column.and_then(|index| contract.columns.get(index));
             if let Some(mask) = column.and_then(|column| column.mask.as_ref()) {
@@ -343,7 +366,7 @@ impl SplitCheck {
     }
 
     /// Counts the broken rules of a row and puts them into one text.
-    fn reasons(&self, rules: Vec<(Rule, Broken)>) -> String {
+    fn reasons(&mut self, rules: Vec<(Rule, Broken)>) -> String {
         let mut reasons = Vec::new();
         for (rule, broken) in rules {
             reasons.push(self.sentence(rule, &broken));
@@ -351,9 +374,8 @@ impl SplitCheck {
                 Rule::Column(index) => Subject::Column(self.column_name(index).to_owned()),
                 Rule::Key => Subject::Key(self.key_names()),
             };
-            self.shared
-                .tallies
-                .add(subject, broken.reason, 1, broken.value);
+            let tallies = &mut self.counts.tallies;
+            tallies.count(subject, broken.reason, 1, broken.value);
         }
         reasons.join("; ")
     }

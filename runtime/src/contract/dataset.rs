@@ -1,9 +1,8 @@
 //! Rules about all rows of a run together: how many there are, and how new the newest is.
 //!
-//! Counts come from every split; the verdict is passed once, before anything is committed. The clock
-//! is the caller's.
+//! Each split counts for itself; the verdict is passed once over all of them, before anything is committed.
+//! The clock is the caller's.
 
-use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arrow::array::{ArrayRef, AsArray};
@@ -16,37 +15,34 @@ use super::{Contract, Dataset};
 
 const SECONDS_PER_DAY: i64 = 24 * 60 * 60;
 
-/// What the good rows of a run add up to.
+/// What the good rows of a split, or of a run, add up to.
+#[derive(Default)]
 pub struct Facts {
-    rows: AtomicU64,
-    /// The newest value of the freshness column, in its own unit; `i64::MIN` for none.
-    newest: AtomicI64,
-}
-
-impl Default for Facts {
-    fn default() -> Self {
-        Self {
-            rows: AtomicU64::new(0),
-            newest: AtomicI64::new(i64::MIN),
-        }
-    }
+    rows: u64,
+    /// The newest value of the freshness column, in its own unit.
+    newest: Option<i64>,
 }
 
 impl Facts {
-    pub fn add_rows(&self, rows: u64) {
-        self.rows.fetch_add(rows, Relaxed);
+    pub fn add_rows(&mut self, rows: u64) {
+        self.rows += rows;
     }
 
     /// Takes the good values of the freshness column.
-    pub fn add_times(&self, values: &ArrayRef) -> Result<(), ArrowError> {
+    pub fn add_times(&mut self, values: &ArrayRef) -> Result<(), ArrowError> {
         let numbers = match values.data_type() {
             DataType::Date32 => cast(&cast(values, &DataType::Int32)?, &DataType::Int64)?,
             _ => cast(values, &DataType::Int64)?,
         };
-        if let Some(newest) = max(numbers.as_primitive::<Int64Type>()) {
-            self.newest.fetch_max(newest, Relaxed);
-        }
+        // No value is less than any.
+        self.newest = self.newest.max(max(numbers.as_primitive::<Int64Type>()));
         Ok(())
+    }
+
+    /// Adds what another split counted.
+    pub fn add(&mut self, other: Facts) {
+        self.rows += other.rows;
+        self.newest = self.newest.max(other.newest);
     }
 
     /// Every rule about the whole that is broken, as a sentence.
@@ -54,7 +50,7 @@ impl Facts {
         let Dataset {
             min_rows, max_rows, ..
         } = contract.dataset;
-        let (name, rows) = (&contract.name, self.rows.load(Relaxed));
+        let (name, rows) = (&contract.name, self.rows);
         let mut broken = Vec::new();
         if let Some(min) = min_rows.filter(|min| rows < *min) {
             broken.push(format!(
@@ -77,14 +73,14 @@ impl Facts {
             .iter()
             .find(|column| column.name == freshness.column)?;
         let wanted = humantime::format_duration(freshness.max_age);
-        let newest = match self.newest.load(Relaxed) {
-            i64::MIN => {
+        let newest = match self.newest {
+            None => {
                 return Some(format!(
                     "column `{}` of contract `{}` has no value, and its newest must not be older than {wanted}",
                     column.name, contract.name
                 ));
             }
-            newest => seconds(newest, &column.kind),
+            Some(newest) => seconds(newest, &column.kind),
         };
         let now = now.duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         let age = i64::try_from(now)

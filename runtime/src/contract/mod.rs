@@ -21,7 +21,7 @@ pub use mapping::{Line, Mapping};
 pub use mask::mask_batch;
 pub use refused::Tally;
 pub use types::{Type, TypeProblem};
-pub use unique::MIN_MEMORY_BYTES;
+pub use unique::{MAX_ATTEMPTS, MIN_MEMORY_BYTES};
 
 use crate::error::Location;
 

@@ -1,7 +1,6 @@
 //! Why rows were refused: the reason of one row in words, and the count of each rule over a run.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
 
 use serde::Serialize;
 
@@ -42,9 +41,9 @@ pub struct Tally {
     pub example: Option<String>,
 }
 
-/// The counts of a run, shared by its splits.
+/// The counts of a split, or of a run.
 #[derive(Default)]
-pub struct Tallies(Mutex<BTreeMap<(Subject, Reason), Counted>>);
+pub struct Tallies(BTreeMap<(Subject, Reason), Counted>);
 
 struct Counted {
     count: u64,
@@ -53,24 +52,30 @@ struct Counted {
 }
 
 impl Tallies {
-    pub fn add(&self, subject: Subject, reason: Reason, count: u64, example: Option<String>) {
-        let mut tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    pub fn count(&mut self, subject: Subject, reason: Reason, count: u64, example: Option<String>) {
         let key = (subject, reason);
-        let (key, example) = match tallies.contains_key(&key) || tallies.len() < MAX_COUNTED - 3 {
+        let (key, example) = match self.0.contains_key(&key) || self.0.len() < MAX_COUNTED - 3 {
             true => (key, example),
             // One place for each reason is kept free.
             false => ((Subject::Others, key.1), None),
         };
-        tallies
+        self.0
             .entry(key)
             .or_insert(Counted { count: 0, example })
             .count += count;
     }
 
+    /// Adds what another split counted.
+    pub fn add(&mut self, other: Tallies) {
+        for ((subject, reason), counted) in other.0 {
+            self.count(subject, reason, counted.count, counted.example);
+        }
+    }
+
     /// The most frequent first.
     pub fn list(&self) -> Vec<Tally> {
-        let tallies = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut list: Vec<Tally> = tallies
+        let mut list: Vec<Tally> = self
+            .0
             .iter()
             .map(|((subject, reason), counted)| Tally {
                 subject: subject.clone(),
@@ -110,24 +115,28 @@ mod tests {
 
     #[test]
     fn rules_beyond_the_bound_are_counted_together() {
-        let tallies = Tallies::default();
-        for column in 0..300 {
-            for reason in [Reason::Null, Reason::Type] {
-                tallies.add(Subject::Column(format!("c{column}")), reason, 1, None);
+        let mut tallies = Tallies::default();
+        for columns in [0..200, 100..300] {
+            let mut split = Tallies::default();
+            for column in columns {
+                for reason in [Reason::Null, Reason::Type] {
+                    split.count(Subject::Column(format!("c{column}")), reason, 1, None);
+                }
             }
+            tallies.add(split);
         }
         let list = tallies.list();
         assert!(list.len() <= MAX_COUNTED, "{}", list.len());
-        assert_eq!(list.iter().map(|tally| tally.count).sum::<u64>(), 600);
+        assert_eq!(list.iter().map(|tally| tally.count).sum::<u64>(), 800);
         assert_eq!(list[0].subject, Subject::Others);
     }
 
     #[test]
     fn a_rule_keeps_its_first_example() {
-        let tallies = Tallies::default();
+        let mut tallies = Tallies::default();
         let column = || Subject::Column("a".to_owned());
-        tallies.add(column(), Reason::Type, 1, Some("x".to_owned()));
-        tallies.add(column(), Reason::Type, 2, Some("y".to_owned()));
+        tallies.count(column(), Reason::Type, 1, Some("x".to_owned()));
+        tallies.count(column(), Reason::Type, 2, Some("y".to_owned()));
         assert_eq!(
             tallies.list()[0].sentence(),
             "column `a`: 3 rows with a value of another type, such as `x`"

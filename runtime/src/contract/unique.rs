@@ -1,7 +1,8 @@
-//! The keys that a run has seen, within a stated memory: no key itself is kept, only 128 bits of a hash.
+//! The keys that a run has seen, within a stated memory: no key itself is kept, only 112 bits of a hash, and who
+//! brought it.
 //!
 //! The hash is keyed anew for each run, so that nobody can choose two keys that are taken for one; by
-//! chance that happens once in some 10^24 runs of ten million keys.
+//! chance that happens once in some 10^19 runs of ten million keys.
 
 use std::hash::{BuildHasher, RandomState};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -20,6 +21,36 @@ const FIRST_SLOTS: usize = 64;
 
 /// Least memory for keys, in bytes: below it, the parts fill up unevenly.
 pub const MIN_MEMORY_BYTES: u64 = 1 << 20;
+
+/// Bits of a slot, the lowest, that say who brought its key. The others are of the hash.
+const BRINGER_BITS: u32 = 16;
+
+const HASH: u128 = u128::MAX << BRINGER_BITS;
+
+/// Bits of a [`Bringer`] that number its attempt; the rest numbers the split, and a job has at most 1024 of them.
+const ATTEMPT_BITS: u32 = 2;
+
+/// Attempts at one split that are told from each other.
+pub const MAX_ATTEMPTS: u32 = 1 << ATTEMPT_BITS;
+
+/// One attempt at one split. Where a split is read again, its keys come again and are not there twice.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Bringer(u16);
+
+impl Bringer {
+    pub fn new(split: u32, attempt: u32) -> Self {
+        Self((split << ATTEMPT_BITS | attempt % MAX_ATTEMPTS) as u16)
+    }
+
+    fn of(slot: u128) -> Self {
+        Self(slot as u16)
+    }
+
+    /// Whether both are attempts at one split, and not the same.
+    fn repeats(self, other: Self) -> bool {
+        self != other && self.0 >> ATTEMPT_BITS == other.0 >> ATTEMPT_BITS
+    }
+}
 
 /// Whether a key was seen before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,17 +91,22 @@ impl KeySet {
         self.max_keys
     }
 
-    pub fn insert(&self, key: &[u8]) -> Seen {
+    pub fn insert(&self, key: &[u8], by: Bringer) -> Seen {
         let half = |hasher: &RandomState| u128::from(hasher.hash_one(key));
+        let hash = (half(&self.hashers[0]) << 64 | half(&self.hashers[1])) & HASH;
         // Zero marks a free slot.
-        let hash = (half(&self.hashers[0]) << 64 | half(&self.hashers[1])).max(1);
-        let shard = self.shards.get((hash >> 64) as usize % SHARDS);
+        let slot = hash.max(1 << BRINGER_BITS) | u128::from(by.0);
+        let shard = self.shards.get((slot >> 64) as usize % SHARDS);
         let Some(shard) = shard else {
             return Seen::Full;
         };
         let mut shard = shard.lock().unwrap_or_else(PoisonError::into_inner);
-        if shard.holds(hash) {
-            return Seen::Again;
+        if let Some(taken) = shard.taken(slot) {
+            if !by.repeats(Bringer::of(*taken)) {
+                return Seen::Again;
+            }
+            *taken = slot;
+            return Seen::First;
         }
         if self.keys.load(Relaxed) >= self.max_keys {
             return Seen::Full;
@@ -81,7 +117,7 @@ impl KeySet {
                 return Seen::Full;
             }
         }
-        shard.put(hash);
+        shard.put(slot);
         self.keys.fetch_add(1, Relaxed);
         Seen::First
     }
@@ -100,28 +136,28 @@ struct Shard {
 }
 
 impl Shard {
-    /// The slot that has `hash`, or the free one where it belongs.
-    fn find(&self, hash: u128) -> Option<usize> {
+    /// The place that has the key of `slot`, or the free one where it belongs.
+    fn find(&self, slot: u128) -> Option<usize> {
         let count = self.slots.len();
-        let start = hash as usize % count.max(1);
+        let start = (slot >> BRINGER_BITS) as usize % count.max(1);
         let places = (start..count).chain(0..start);
         places.into_iter().find(|place| {
-            let slot = self.slots.get(*place).copied();
-            slot == Some(0) || slot == Some(hash)
+            let found = self.slots.get(*place);
+            found.is_some_and(|found| *found == 0 || *found & HASH == slot & HASH)
         })
     }
 
-    fn holds(&self, hash: u128) -> bool {
-        self.find(hash)
-            .and_then(|place| self.slots.get(place))
-            .is_some_and(|slot| *slot == hash)
+    /// What is there of the key of `slot`.
+    fn taken(&mut self, slot: u128) -> Option<&mut u128> {
+        let place = self.find(slot)?;
+        self.slots.get_mut(place).filter(|found| **found != 0)
     }
 
-    fn put(&mut self, hash: u128) {
-        if let Some(place) = self.find(hash)
-            && let Some(slot) = self.slots.get_mut(place)
+    fn put(&mut self, slot: u128) {
+        if let Some(place) = self.find(slot)
+            && let Some(free) = self.slots.get_mut(place)
         {
-            *slot = hash;
+            *free = slot;
             self.taken += 1;
         }
     }
@@ -139,8 +175,8 @@ impl Shard {
         let count = (self.slots.len() * 2).clamp(FIRST_SLOTS.min(max), max);
         let old = std::mem::replace(&mut self.slots, vec![0; count]);
         self.taken = 0;
-        for hash in old.into_iter().filter(|hash| *hash != 0) {
-            self.put(hash);
+        for slot in old.into_iter().filter(|slot| *slot != 0) {
+            self.put(slot);
         }
         true
     }
@@ -150,6 +186,33 @@ impl Shard {
 mod tests {
     use super::*;
 
+    const ANY: Bringer = Bringer(0);
+
+    #[test]
+    fn a_split_that_is_read_again_brings_its_keys_again_and_no_other_does() {
+        let set = KeySet::new(MIN_MEMORY_BYTES);
+        let check = |key: &[u8], (split, attempt), expected| {
+            let seen = set.insert(key, Bringer::new(split, attempt));
+            assert_eq!(seen, expected, "split {split}, attempt {attempt}");
+        };
+        let last = (1023, MAX_ATTEMPTS - 1);
+        for (by, expected) in [
+            ((0, 0), Seen::First),
+            ((0, 0), Seen::Again),
+            ((1, 1), Seen::Again),
+            ((0, 1), Seen::First),
+            ((0, 1), Seen::Again),
+            ((1, 2), Seen::Again),
+            ((0, 3), Seen::First),
+            (last, Seen::Again),
+        ] {
+            check(b"key", by, expected);
+        }
+        check(b"other", last, Seen::First);
+        check(b"other", (0, 0), Seen::Again);
+        check(b"other", last, Seen::Again);
+    }
+
     #[test]
     fn stops_at_the_number_of_keys_that_fit() {
         let memory = MIN_MEMORY_BYTES;
@@ -157,14 +220,14 @@ mod tests {
         let fit = keys_that_fit(memory);
         for key in 0..fit {
             assert_eq!(
-                set.insert(&key.to_le_bytes()),
+                set.insert(&key.to_le_bytes(), ANY),
                 Seen::First,
                 "{key} of {fit}"
             );
         }
-        assert_eq!(set.insert(b"one more"), Seen::Full);
+        assert_eq!(set.insert(b"one more", ANY), Seen::Full);
         // What is there is still found.
-        assert_eq!(set.insert(&0_u64.to_le_bytes()), Seen::Again);
+        assert_eq!(set.insert(&0_u64.to_le_bytes(), ANY), Seen::Again);
     }
 
     #[test]
@@ -172,7 +235,7 @@ mod tests {
         for memory in [MIN_MEMORY_BYTES, 3 << 20] {
             let set = KeySet::new(memory);
             for key in 0..keys_that_fit(memory) {
-                set.insert(&key.to_le_bytes());
+                set.insert(&key.to_le_bytes(), ANY);
             }
             let slots = |shard: &Mutex<Shard>| shard.lock().unwrap().slots.len() as u64;
             let largest = set.shards.iter().map(slots).max().unwrap();
@@ -185,10 +248,10 @@ mod tests {
     fn finds_every_key_again_after_growing() {
         let set = KeySet::new(MIN_MEMORY_BYTES);
         for key in 0_u32..20_000 {
-            assert_eq!(set.insert(&key.to_le_bytes()), Seen::First);
+            assert_eq!(set.insert(&key.to_le_bytes(), ANY), Seen::First);
         }
         for key in 0_u32..20_000 {
-            assert_eq!(set.insert(&key.to_le_bytes()), Seen::Again);
+            assert_eq!(set.insert(&key.to_le_bytes(), ANY), Seen::Again);
         }
     }
 

@@ -22,6 +22,8 @@ pub struct SplitMetrics {
     pub bytes_read: AtomicU64,
     /// Share that was read, in millionths; 0 where the reader does not know.
     pub progress_millionths: AtomicU64,
+    /// Times that it was begun again, since its source was lost.
+    retries: AtomicU64,
     first_batch: Arc<OnceLock<Duration>>,
 }
 
@@ -31,6 +33,20 @@ impl SplitMetrics {
         self.first_batch.get_or_init(since_process_start);
         self.rows_read.fetch_add(rows, Relaxed);
         self.bytes_read.fetch_add(bytes, Relaxed);
+    }
+
+    /// The split is read again: what was counted so far is undone. Nobody counts meanwhile.
+    pub fn begin_again(&self) {
+        for counter in [
+            &self.rows_read,
+            &self.rows_written,
+            &self.rows_rejected,
+            &self.bytes_read,
+            &self.progress_millionths,
+        ] {
+            counter.store(0, Relaxed);
+        }
+        self.retries.fetch_add(1, Relaxed);
     }
 }
 
@@ -67,6 +83,8 @@ pub struct Totals {
     pub bytes_read: u64,
     /// From 0 to 1.
     pub progress: f64,
+    /// Times that a split was begun again, since its source was lost.
+    pub retries: u64,
 }
 
 impl Metrics {
@@ -100,6 +118,7 @@ impl Metrics {
             totals.rows_rejected += split.rows_rejected.load(Relaxed);
             totals.bytes_read += split.bytes_read.load(Relaxed);
             totals.progress += split.progress_millionths.load(Relaxed) as f64 / 1e6;
+            totals.retries += split.retries.load(Relaxed);
         }
         totals.progress /= splits.len().max(1) as f64;
         totals

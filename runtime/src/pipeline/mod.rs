@@ -4,6 +4,7 @@
 //! after a crash, `settle.rs` does it.
 
 mod channel;
+mod checker;
 pub mod commit;
 pub mod crash;
 mod envelope;
@@ -12,6 +13,7 @@ mod metrics;
 mod places;
 mod ready;
 mod report;
+mod retry;
 mod settle;
 mod split;
 
@@ -26,6 +28,7 @@ use crate::component::{ReaderInstance, Stop};
 use crate::contract::{Enforcement, Mapping};
 use crate::error::{Error, Kind, Result};
 use crate::runs::{JobKey, Outcome, Pending, RunStore};
+pub use checker::Checker;
 use commit::LastCommit;
 use envelope::DeadLetterCommit;
 use guard::Guard;
@@ -33,7 +36,6 @@ pub use metrics::{Metrics, Totals};
 pub use ready::Ready;
 pub use report::{RunReport, Status, state_json};
 pub use settle::{Recovered, last_commit};
-pub use split::Checker;
 use split::{Done, Shared};
 
 /// What a run needs beside its job.
@@ -67,6 +69,7 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
         rows_read = report.rows_read,
         rows_written = report.rows_written,
         rows_rejected = report.rows_rejected,
+        retries = report.retries,
         bytes_written = report.bytes_written,
         duration_ms = report.duration_ms
     );
@@ -273,8 +276,7 @@ async fn stage(
         report.warnings.extend(contract.verdict(SystemTime::now())?);
     }
     let state = planner.state(&ends).await?;
-    let rows = context.metrics.totals().rows_rejected;
-    let dead_letter = dead_letter(shared, rejected, rows).await?;
+    let dead_letter = dead_letter(shared, rejected, context.metrics.totals()).await?;
     Ok(Pending {
         prepared,
         state: envelope::seal(state, dead_letter),
@@ -286,17 +288,23 @@ async fn stage(
 async fn dead_letter(
     shared: &Shared,
     prepared: Vec<String>,
-    rows: u64,
+    totals: Totals,
 ) -> Result<Option<DeadLetterCommit>> {
-    let side = shared.ready.dead_letter.as_ref();
-    let Some(side) = side.filter(|_| !prepared.is_empty()) else {
+    let Some(side) = &shared.ready.dead_letter else {
         return Ok(None);
     };
     let (ready, stop) = (&shared.ready, shared.stop.clone());
+    if prepared.is_empty() {
+        // A commit removes what lost attempts staged, and here will be none.
+        if totals.retries > 0 {
+            settle::remove(ready, side, &shared.run, &[], stop).await?;
+        }
+        return Ok(None);
+    }
     Ok(Some(DeadLetterCommit {
         path: side.path.clone().unwrap_or_default(),
         base: settle::dead_letter_base(ready, side, &shared.run, stop).await?,
         prepared,
-        rows,
+        rows: totals.rows_rejected,
     }))
 }

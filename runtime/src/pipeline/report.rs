@@ -20,6 +20,8 @@ pub struct RunReport {
     pub status: Status,
     /// Pieces that were read side by side; 0 where there was nothing new to read.
     pub splits: usize,
+    /// Times that a split was read again from its start, since its source was lost.
+    pub retries: u64,
     pub rows_read: u64,
     /// Rows that this run made visible at the target.
     pub rows_written: u64,
@@ -94,6 +96,7 @@ impl RunReport {
             tenant: ready.tenant.clone(),
             status: Status::Success,
             splits: 0,
+            retries: 0,
             rows_read: 0,
             rows_written: 0,
             rows_rejected: 0,
@@ -143,7 +146,9 @@ impl RunReport {
             Some(Kind::Cancelled) => Status::Cancelled,
             Some(_) => Status::Failed,
         };
-        self.rows_read = metrics.totals().rows_read;
+        let totals = metrics.totals();
+        self.retries = totals.retries;
+        self.rows_read = totals.rows_read;
         self.first_batch_ms = metrics.first_batch().map(millis);
         self.duration_ms = millis(took);
         self.peak_memory_bytes = peak_memory_bytes();

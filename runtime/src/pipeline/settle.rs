@@ -328,13 +328,22 @@ pub async fn discard(ready: &Ready, run: &Run, pending: Option<&Pending>) -> boo
     is_clean
 }
 
-/// Removes what `run` staged on one side, within [`DISCARD_TIMEOUT`].
+/// Removes what `run` staged on one side.
+pub async fn remove(
+    ready: &Ready,
+    side: &Side,
+    run: &Run,
+    prepared: &[String],
+    stop: Stop,
+) -> Result<()> {
+    let name = "writer, abort".to_owned();
+    let mut writer = ready.start(side, &run.id, name, stop).await?;
+    writer.abort(&side.config, run, prepared).await
+}
+
+/// Removes what `run` staged on one side, within [`DISCARD_TIMEOUT`]. False where the next run has to.
 async fn abort(ready: &Ready, side: &Side, run: &Run, prepared: &[String]) -> bool {
-    let abort = async {
-        let name = "writer, abort".to_owned();
-        let mut writer = ready.start(side, &run.id, name, Stop::never()).await?;
-        writer.abort(&side.config, run, prepared).await
-    };
+    let abort = remove(ready, side, run, prepared, Stop::never());
     let problem = match tokio::time::timeout(DISCARD_TIMEOUT, abort).await {
         Ok(Ok(())) => return true,
         Ok(Err(error)) => error.to_string(),

@@ -1,16 +1,22 @@
-//! One split: read in one instance, written in another, a bounded channel between them.
+//! One split: read in one instance, written in another, a bounded channel between them. Where its source is lost,
+//! both begin again.
 //!
-//! Knows nothing of commits: it ends with what the writer prepared, durable and not visible.
+//! Knows nothing of commits: it ends with what the writer prepared, durable and not visible. What a lost attempt
+//! staged is named by nobody; the writer removes it when the run commits or is aborted.
 
+use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
 
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::SchemaRef;
 
 use super::channel::{Receiver, Sender, channel};
+use super::checker::Checker;
 use super::crash;
 use super::metrics::SplitMetrics;
 use super::ready::Ready;
+use super::retry;
 use crate::component::{Batches, ReaderInstance, Run, Stop, WriterInstance};
 use crate::contract::{Bad, Checked, Enforcement};
 use crate::data::{Batch, batch_bytes};
@@ -50,31 +56,115 @@ pub struct Done {
     pub dead_letter: Option<String>,
 }
 
-/// Reads `split` and stages its rows.
+/// One attempt at one split.
+#[derive(Clone)]
+struct Attempt {
+    shared: Arc<Shared>,
+    index: u32,
+    /// Attempts before this one.
+    retries: u32,
+    split: String,
+    metrics: Arc<SplitMetrics>,
+}
+
+/// An attempt that failed. Its instances are gone.
+struct Failed {
+    error: Error,
+    is_of_reader: bool,
+}
+
+impl From<Error> for Failed {
+    fn from(error: Error) -> Self {
+        Self {
+            error,
+            is_of_reader: false,
+        }
+    }
+}
+
+/// Reads `split` and stages its rows; again from its start where its source is lost.
 pub async fn transfer(
     shared: Arc<Shared>,
     index: u32,
     split: String,
     metrics: Arc<SplitMetrics>,
 ) -> Result<Done> {
-    let (sender, receiver) = channel();
-    let reading = tokio::spawn(read(shared.clone(), index, split, sender, metrics.clone()));
-    let written = write(&shared, index, receiver, &metrics, reading).await;
-    if written.is_ok() {
-        metrics.progress_millionths.store(1_000_000, Relaxed);
+    let mut attempt = Attempt {
+        shared,
+        index,
+        retries: 0,
+        split,
+        metrics,
+    };
+    loop {
+        let this = Arc::new(attempt.clone());
+        let (sender, receiver) = channel();
+        let reading = tokio::spawn(read(this.clone(), sender));
+        let Failed {
+            error,
+            is_of_reader,
+        } = match write(&this, receiver, reading).await {
+            Ok(done) => {
+                this.metrics.progress_millionths.store(1_000_000, Relaxed);
+                return Ok(done);
+            }
+            Err(failed) => failed,
+        };
+        let wait = retry::wait(&error, attempt.retries, random()).filter(|_| is_of_reader);
+        let Some(wait) = wait else {
+            return Err(match attempt.retries {
+                0 => error,
+                retries => error.with("retries", retries),
+            });
+        };
+        crash::point("split-lost");
+        attempt.begin_again(&error, wait).await?;
     }
-    written
 }
 
-async fn read(
-    shared: Arc<Shared>,
-    index: u32,
-    split: String,
-    sender: Sender,
-    metrics: Arc<SplitMetrics>,
-) -> Result<String> {
+/// From 0 to 1.
+fn random() -> f64 {
+    f64::from(RandomState::new().hash_one(()) as u32) / f64::from(u32::MAX)
+}
+
+impl Attempt {
+    /// Undoes what this attempt counted, and waits to begin the next one.
+    async fn begin_again(&mut self, lost: &Error, wait: Duration) -> Result<()> {
+        self.metrics.begin_again();
+        self.retries += 1;
+        tracing::warn!(
+            event = "split_retried",
+            run_id = self.shared.run.id,
+            tenant = self.shared.run.tenant,
+            split = self.index,
+            retry = self.retries,
+            wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX),
+            problem = lost.to_string(),
+            "the source was lost; after the wait, the split is read again from its start"
+        );
+        let mut stop = self.shared.stop.clone();
+        tokio::select! {
+            biased;
+            () = stop.requested() => {
+                Err(Error::new(Kind::Cancelled, "the run was stopped"))
+            }
+            () = tokio::time::sleep(wait) => Ok(()),
+        }
+    }
+
+    /// What an instance is called in logs.
+    fn instance(&self, role: &str) -> String {
+        match self.retries {
+            0 => format!("{role}, split {}", self.index),
+            retry => format!("{role}, split {}, retry {retry}", self.index),
+        }
+    }
+}
+
+async fn read(this: Arc<Attempt>, sender: Sender) -> Result<String> {
+    let (shared, metrics) = (&this.shared, &this.metrics);
     let ready = &shared.ready;
-    let name = format!("reader {}, split {index}", ready.reader.component.name);
+    let name = this.instance(&format!("reader {}", ready.reader.component.name));
     let mut reader = ready
         .open_reader(
             &shared.run.id,
@@ -83,7 +173,7 @@ async fn read(
             shared.stop.clone(),
         )
         .await?;
-    let batches = reader.read(&split).await?;
+    let batches = reader.read(&this.split).await?;
     let mut checker = Checker::new(
         &shared.schema,
         ready.limits.batch_rows,
@@ -138,23 +228,27 @@ fn millionths(share: f32) -> u64 {
 }
 
 async fn write(
-    shared: &Shared,
-    index: u32,
+    this: &Attempt,
     mut receiver: Receiver,
-    metrics: &SplitMetrics,
     reading: tokio::task::JoinHandle<Result<String>>,
-) -> Result<Done> {
+) -> Result<Done, Failed> {
     let reading = AbortOnDrop(reading);
+    let (shared, metrics) = (&this.shared, &this.metrics);
     let ready = &shared.ready;
-    let name = format!("writer {}, split {index}", ready.writer.component.name);
+    let name = this.instance(&format!("writer {}", ready.writer.component.name));
     let mut writer = ready
         .start(&ready.writer, &shared.run.id, name, shared.stop.clone())
         .await?;
     writer
-        .open(&ready.writer.config, shared.output(), &shared.run, index)
+        .open(
+            &ready.writer.config,
+            shared.output(),
+            &shared.run,
+            this.index,
+        )
         .await?;
     let contract = shared.contract.as_ref();
-    let mut check = contract.map(|contract| contract.split(index));
+    let mut check = contract.map(|contract| contract.split(this.index, this.retries));
     let mut dead_letter = None;
     while let Some(batch) = receiver.next().await {
         let (good, bad) = match &mut check {
@@ -172,13 +266,16 @@ async fn write(
         }
         if let Some(Bad(rows)) = bad {
             let rejected = rows.num_rows() as u64;
-            reject(shared, index, &mut dead_letter, rows).await?;
+            reject(this, &mut dead_letter, rows).await?;
             metrics.rows_rejected.fetch_add(rejected, Relaxed);
             crash::point("rows-rejected");
         }
     }
     // The channel also ends where the reader failed: only its answer tells a whole split from a cut one.
-    let end = reading.joined().await?;
+    let end = reading.joined().await.map_err(|error| Failed {
+        error,
+        is_of_reader: true,
+    })?;
     crash::point("before-prepare");
     let prepared = writer.prepare().await?;
     crash::point("prepared");
@@ -186,6 +283,9 @@ async fn write(
         Some(writer) => Some(writer.prepare().await?),
         None => None,
     };
+    if let Some(check) = check {
+        check.finish();
+    }
     Ok(Done {
         end,
         prepared,
@@ -195,11 +295,11 @@ async fn write(
 
 /// Writes rows to the dead letter of this split, which the first of them opens.
 async fn reject(
-    shared: &Shared,
-    index: u32,
+    this: &Attempt,
     dead_letter: &mut Option<WriterInstance>,
     rows: Batch,
 ) -> Result<()> {
+    let shared = &this.shared;
     let ready = &shared.ready;
     let Some(side) = &ready.dead_letter else {
         return Err(Error::internal(
@@ -209,12 +309,12 @@ async fn reject(
     let writer = match dead_letter {
         Some(writer) => writer,
         None => {
-            let name = format!("dead letter, split {index}");
+            let name = this.instance("dead letter");
             let mut writer = ready
                 .start(side, &shared.run.id, name, shared.stop.clone())
                 .await?;
             writer
-                .open(&side.config, rows.schema(), &shared.run, index)
+                .open(&side.config, rows.schema(), &shared.run, this.index)
                 .await?;
             dead_letter.insert(writer)
         }
@@ -237,110 +337,5 @@ impl AbortOnDrop {
 impl Drop for AbortOnDrop {
     fn drop(&mut self) {
         self.0.abort();
-    }
-}
-
-/// Holds every batch against what the reader promised.
-pub struct Checker {
-    declared: SchemaRef,
-    pub max_rows: u32,
-    batches: u64,
-    who: String,
-}
-
-impl Checker {
-    pub fn new(declared: &SchemaRef, max_rows: u32, who: &str) -> Self {
-        Self {
-            declared: declared.clone(),
-            max_rows,
-            batches: 0,
-            who: who.to_owned(),
-        }
-    }
-
-    /// The batch under the declared schema, or what differs.
-    pub fn check(&mut self, batch: Batch) -> Result<Batch> {
-        self.batches += 1;
-        if batch.num_rows() > self.max_rows as usize {
-            return Err(Error::new(
-                Kind::DataInvalid,
-                format!(
-                    "batch {} of {} has {} rows, and at most {} were asked for",
-                    self.batches,
-                    self.who,
-                    batch.num_rows(),
-                    self.max_rows
-                ),
-            ));
-        }
-        if let Some(difference) = difference(&self.declared, &batch.schema()) {
-            return Err(Error::new(Kind::ContractBroken, difference)
-                .with("component", &self.who)
-                .with("batch", self.batches)
-                .hint("the reader must yield the schema that it declared; its author needs this message"));
-        }
-        Ok(batch)
-    }
-}
-
-/// How `found` differs from `declared` in names, types or nullability; metadata may differ.
-fn difference(declared: &Schema, found: &Schema) -> Option<String> {
-    let (wanted, got) = (declared.fields().len(), found.fields().len());
-    for (wanted, got) in declared.fields().iter().zip(found.fields()) {
-        if wanted.name() != got.name() {
-            return Some(format!(
-                "column `{}` stands where `{}` was declared",
-                got.name(),
-                wanted.name()
-            ));
-        }
-        if wanted.data_type() != got.data_type() {
-            return Some(format!(
-                "column `{}` changed from {} to {}",
-                wanted.name(),
-                wanted.data_type(),
-                got.data_type()
-            ));
-        }
-        if got.is_nullable() && !wanted.is_nullable() {
-            return Some(format!("column `{}` became nullable", wanted.name()));
-        }
-    }
-    (wanted != got).then(|| format!("a batch has {got} columns, and {wanted} were declared"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use arrow::datatypes::{DataType, Field};
-
-    #[test]
-    fn names_how_a_schema_differs() {
-        let schema = |fields: &[(&str, DataType, bool)]| {
-            Schema::new(
-                fields
-                    .iter()
-                    .map(|(name, kind, null)| Field::new(*name, kind.clone(), *null))
-                    .collect::<Vec<_>>(),
-            )
-        };
-        let declared = schema(&[("amount", DataType::Int64, false)]);
-        let check = |found: &[(&str, DataType, bool)], expected: Option<&str>| {
-            assert_eq!(difference(&declared, &schema(found)).as_deref(), expected);
-        };
-        check(
-            &[("amount", DataType::Utf8, false)],
-            Some("column `amount` changed from Int64 to Utf8"),
-        );
-        check(
-            &[("sum", DataType::Int64, false)],
-            Some("column `sum` stands where `amount` was declared"),
-        );
-        check(
-            &[("amount", DataType::Int64, true)],
-            Some("column `amount` became nullable"),
-        );
-        check(&[], Some("a batch has 0 columns, and 1 were declared"));
-        check(&[("amount", DataType::Int64, false)], None);
     }
 }

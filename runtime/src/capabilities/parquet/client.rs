@@ -16,6 +16,7 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
+use super::interval::{stored_schema, stored_values};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 
 /// A row group ends here, in encoded bytes: readers take a row group as their unit of work, and the encoder holds
@@ -37,7 +38,10 @@ const OPTIONS: [&str; 3] = ["compression", "row_group_rows", "metadata"];
 
 /// One file being encoded.
 pub struct Encoder {
+    /// Of the batches.
     schema: SchemaRef,
+    /// Of the file.
+    stored: SchemaRef,
     sink: Sink,
     writer: Writer,
     rows: u64,
@@ -58,7 +62,8 @@ impl Encoder {
         let options = Options::parse(options_json)?;
         // The writer below splits a batch at the end of a row group by calling itself, one level for each group.
         let rows_per_look = ROWS_PER_LOOK.min(options.row_group_rows);
-        ArrowWriter::try_new(io::sink(), schema.clone(), None).map_err(|error| {
+        let stored = stored_schema(&schema);
+        ArrowWriter::try_new(io::sink(), stored.clone(), None).map_err(|error| {
             Failure::new(
                 ErrorKind::Rejected,
                 format!("the schema has no Parquet form: {error}"),
@@ -67,6 +72,7 @@ impl Encoder {
         })?;
         Ok(Self {
             schema,
+            stored,
             sink: Sink::default(),
             writer: Writer::Fresh(options),
             rows: 0,
@@ -77,7 +83,9 @@ impl Encoder {
     pub fn write(&mut self, batch: &RecordBatch) -> Result<()> {
         self.check_schema(batch)?;
         // The declared schema, so that metadata of a single batch changes nothing.
-        let batch = RecordBatch::try_new(self.schema.clone(), batch.columns().to_vec())
+        let columns = batch.columns().iter().zip(self.stored.fields());
+        let columns = columns.map(|(column, field)| stored_values(column, field.data_type()));
+        let batch = RecordBatch::try_new(self.stored.clone(), columns.collect())
             .map_err(|error| Failure::new(ErrorKind::InvalidData, error.to_string()))?;
         let rows_per_look = self.rows_per_look;
         let writer = self.open(Some(&batch))?;
@@ -133,7 +141,7 @@ impl Encoder {
             let plain = first.map_or_else(Vec::new, plain_columns);
             let properties = options.properties(plain);
             let writer =
-                ArrowWriter::try_new(self.sink.clone(), self.schema.clone(), Some(properties))
+                ArrowWriter::try_new(self.sink.clone(), self.stored.clone(), Some(properties))
                     .map_err(|error| broken(&error))?;
             self.writer = Writer::Open(Box::new(writer));
         }

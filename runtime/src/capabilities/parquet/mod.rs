@@ -5,5 +5,8 @@
 
 mod client;
 mod host;
+mod interval;
 
+// Used without components by `examples/postgres_native.rs`.
+pub use client::Encoder;
 pub use host::HostEncoder;

@@ -10,6 +10,8 @@ mod grant;
 mod host;
 mod server;
 
+// Used without components by `examples/postgres_native.rs`.
+pub use client::{Connection, Reading};
 pub use grant::shown;
 pub use host::{HostConnection, HostRows};
 

@@ -154,7 +154,7 @@ fn the_output_has_the_order_of_the_contract_then_what_is_added() {
         assert_eq!(hows, expected_hows);
         assert_eq!(enforcement.mapping.warnings.len(), warnings);
         assert_eq!(
-            shown(&enforcement.split(0).check(&rows).unwrap().good),
+            shown(&enforcement.split(0, 0).check(&rows).unwrap().good),
             expected
         );
     };
@@ -169,7 +169,11 @@ fn a_batch_that_fits_is_passed_on_without_a_copy() {
     id.required = true;
     let rows = batch(vec![("id", Arc::new(Int64Array::from(vec![1, 2])))]);
     let strict = contract(Mode::Strict, vec![id], Dataset::default());
-    let good = enforce(&strict, &rows).split(0).check(&rows).unwrap().good;
+    let good = enforce(&strict, &rows)
+        .split(0, 0)
+        .check(&rows)
+        .unwrap()
+        .good;
     assert!(Arc::ptr_eq(good.column(0), rows.column(0)));
     assert!(!good.schema().field(0).is_nullable());
 }
@@ -192,7 +196,7 @@ fn broken() -> (Vec<Column>, RecordBatch) {
 fn the_first_bad_row_ends_a_strict_run() {
     let (columns, rows) = broken();
     let enforcement = enforce(&contract(Mode::Strict, columns, Dataset::default()), &rows);
-    let mut split = enforcement.split(3);
+    let mut split = enforcement.split(3, 0);
     split.check(&rows.slice(0, 1)).unwrap();
     let error = split.check(&rows.slice(1, 3)).err().unwrap();
     assert_eq!(error.kind(), Kind::ContractBroken);
@@ -206,19 +210,21 @@ fn the_first_bad_row_ends_a_strict_run() {
 fn bad_rows_are_told_from_good_ones_with_all_their_reasons() {
     let (columns, rows) = broken();
     let enforcement = enforce(&contract(Mode::Warn, columns, Dataset::default()), &rows);
-    let checked = enforcement.split(0).check(&rows).unwrap();
+    let mut split = enforcement.split(0, 0);
+    let checked = split.check(&rows).unwrap();
     assert_eq!(shown(&checked.good), "1|1.50 4|");
     assert_eq!(
         shown(&checked.bad.unwrap().0),
         "|1.505|column `id`: null, and a value is required; column `price`: `1.505` is not a decimal(5,2) \
          x|2|column `id`: `x` is not an int64"
     );
-    let counts: Vec<u64> = enforcement
-        .tallies()
-        .iter()
-        .map(|tally| tally.count)
-        .collect();
-    assert_eq!(counts, [1, 1, 1]);
+    let counts = || -> Vec<u64> {
+        let tallies = enforcement.tallies();
+        tallies.iter().map(|tally| tally.count).collect()
+    };
+    assert!(counts().is_empty(), "the split is not finished");
+    split.finish();
+    assert_eq!(counts(), [1, 1, 1]);
 }
 
 #[test]
@@ -231,7 +237,9 @@ fn masked_values_are_seen_nowhere() {
         &contract(Mode::Warn, columns.clone(), Dataset::default()),
         &rows,
     );
-    let checked = enforcement.split(0).check(&rows).unwrap();
+    let mut split = enforcement.split(0, 0);
+    let checked = split.check(&rows).unwrap();
+    split.finish();
     let all = format!(
         "{} {}",
         shown(&checked.good),
@@ -246,7 +254,7 @@ fn masked_values_are_seen_nowhere() {
         "{all}"
     );
     let strict = enforce(&contract(Mode::Strict, columns, Dataset::default()), &rows);
-    let error = strict.split(0).check(&rows).err().unwrap();
+    let error = strict.split(0, 0).check(&rows).err().unwrap();
     assert!(
         error
             .message()
@@ -286,15 +294,19 @@ fn a_key_is_there_once_over_all_splits_and_null_is_no_key() {
         ),
     ]);
     let enforcement = enforce(&contract(Mode::Warn, columns(), unique(&["a", "b"])), &rows);
-    let checked = enforcement.split(0).check(&rows).unwrap();
+    let checked = enforcement.split(0, 0).check(&rows).unwrap();
     assert_eq!(shown(&checked.good), "1|k 1|l |k |k");
     let bad = shown(&checked.bad.unwrap().0);
     assert!(
         bad.contains("01|k|key `a`, `b`: `1, k` is there already"),
         "{bad}"
     );
-    let again = enforcement.split(1).check(&rows.slice(0, 1)).unwrap();
-    assert_eq!(again.good.num_rows(), 0);
+    let good = |split, attempt| {
+        let mut split = enforcement.split(split, attempt);
+        split.check(&rows.slice(0, 1)).unwrap().good.num_rows()
+    };
+    assert_eq!(good(1, 0), 0);
+    assert_eq!(good(0, 1), 1, "its split is read again");
 
     let mut masked = columns();
     masked[1].mask = Some(Mask::Null);
@@ -302,7 +314,7 @@ fn a_key_is_there_once_over_all_splits_and_null_is_no_key() {
         &contract(Mode::Strict, masked, unique(&["a", "b"])),
         &rows.slice(0, 5),
     );
-    let error = strict.split(0).check(&rows.slice(0, 5)).err().unwrap();
+    let error = strict.split(0, 0).check(&rows.slice(0, 5)).err().unwrap();
     assert_eq!(
         error.message(),
         "row 2 of split 0 breaks contract `users`: key `a`, `b`: the value is there already"
@@ -316,7 +328,7 @@ fn a_run_with_more_keys_than_fit_fails_in_both_modes() {
     for mode in [Mode::Strict, Mode::Warn] {
         let contract = contract(mode, vec![column("a", "int64")], unique(&["a"]));
         let error = enforce(&contract, &rows)
-            .split(0)
+            .split(0, 0)
             .check(&rows)
             .err()
             .unwrap();
@@ -347,7 +359,11 @@ fn rules_about_all_rows_are_errors_in_strict_mode_and_warnings_otherwise() {
         let verdict = |mode| {
             let contract = contract(mode, vec![column("at", "timestamp")], dataset.clone());
             let enforcement = enforce(&contract, rows);
-            enforcement.split(0).check(rows).unwrap();
+            // An attempt that was lost counts for nothing.
+            enforcement.split(0, 0).check(rows).unwrap();
+            let mut split = enforcement.split(0, 1);
+            split.check(rows).unwrap();
+            split.finish();
             enforcement.verdict(now)
         };
         assert_eq!(verdict(Mode::Warn).unwrap(), expected);

@@ -103,13 +103,8 @@ pub fn put_new(place: &Place, bytes: &[u8]) -> Result<()> {
         return Err(already_there(place));
     }
     let in_staging = [STAGING_FOLDER.to_owned(), UNPLACED.to_owned()];
-    let unplaced = Uuid::now_v7().to_string();
-    let (folder, mut file) = root
-        .retry_below(&in_staging, |folder| folder.create_file(&unplaced))
-        .map_err(&failure)?;
+    let (folder, unplaced, mut file) = create_unplaced(&root, &in_staging).map_err(&failure)?;
     let placed = (|| {
-        // The lock says that its writer lives; it ends with the process.
-        rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive)?;
         remove_abandoned(&folder);
         file.write_all(bytes)?;
         file.sync_all()?;
@@ -126,6 +121,19 @@ pub fn put_new(place: &Place, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// A new file and its name, locked: the lock says that its writer lives, and ends with the process.
+fn create_unplaced(root: &Folder, folder: &[String]) -> io::Result<(Folder, String, File)> {
+    loop {
+        let name = Uuid::now_v7().to_string();
+        let (folder, file) = root.retry_below(folder, |folder| folder.create_file(&name))?;
+        rustix::fs::flock(&file, FlockOperation::LockExclusive)?;
+        // Before it was locked, another writer may have taken it for abandoned.
+        if folder.has(&name)? {
+            return Ok((folder, name, file));
+        }
+    }
+}
+
 fn already_there(place: &Place) -> Failure {
     Failure::new(
         ErrorKind::Rejected,
@@ -136,13 +144,11 @@ fn already_there(place: &Place) -> Failure {
 /// Removes what killed processes left. A live one holds a lock on its file.
 fn remove_abandoned(folder: &Folder) {
     for entry in folder.entries().unwrap_or_default() {
-        let locked = folder.open_file(&entry.name).and_then(|file| {
-            Ok(rustix::fs::flock(
-                &file,
-                FlockOperation::NonBlockingLockExclusive,
-            )?)
-        });
-        if locked.is_ok() {
+        let Ok(file) = folder.open_file(&entry.name) else {
+            continue;
+        };
+        // Held until it is removed: whoever gets the lock after that sees that the name is gone.
+        if rustix::fs::flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
             let _ = folder.remove(&entry.name);
         }
     }

@@ -279,6 +279,22 @@ fn one_of_many_puts_wins() {
 }
 
 #[test]
+fn puts_side_by_side_do_not_take_each_other_for_abandoned() {
+    let bench = out();
+    std::thread::scope(|scope| {
+        let bench = &bench;
+        for thread in 0..8 {
+            scope.spawn(move || {
+                for put in 0..100 {
+                    put_new(&bench.write(&format!("out/{thread}-{put}")), b"x").unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(bench.all_files().len(), 800);
+}
+
+#[test]
 fn lists_covered_objects_in_order_of_their_names() {
     let bench = bench(&["read data/**/*.csv"]);
     for name in [

@@ -1,0 +1,1 @@
+//! What the decoder makes of bytes, beginning with those that it refuses.
