@@ -25,13 +25,12 @@ impl Follow {
     /// show the transaction that wrote them; `last` is the state of the last committed run.
     pub fn new(
         server: &Server,
-        cursor: Cursor,
+        cursor: &Cursor,
         from: &str,
         filter: Sql,
-        tables: Option<Vec<u32>>,
-        last: Option<&str>,
+        tables: Option<&[u32]>,
+        last: Option<&State>,
     ) -> Result<Self> {
-        let last = last.map(|text| State::parse(text, &cursor)).transpose()?;
         let mut follow = Self {
             filter,
             has_rows: true,
@@ -39,14 +38,14 @@ impl Follow {
             from: from.to_owned(),
             state: State {
                 columns: cursor.names(),
-                position: last.as_ref().and_then(|last| last.position.clone()),
+                position: last.and_then(|last| last.position.clone()),
                 ..State::default()
             },
-            cursor,
+            cursor: cursor.clone(),
             is_open: false,
         };
         match tables {
-            Some(tables) => follow.by_transactions(server, tables, last.as_ref())?,
+            Some(tables) => follow.by_transactions(server, tables, last)?,
             None => follow.by_position(server)?,
         }
         Ok(follow)
@@ -55,7 +54,7 @@ impl Follow {
     fn by_transactions(
         &mut self,
         server: &Server,
-        tables: Vec<u32>,
+        tables: &[u32],
         last: Option<&State>,
     ) -> Result<()> {
         let now = now(server)?;
@@ -65,7 +64,7 @@ impl Follow {
             .copied()
             .filter(|table| !known.contains(table))
             .collect();
-        self.state.tables = tables;
+        self.state.tables = tables.to_vec();
         self.state.horizon = Some(now.horizon);
         self.state.system.clone_from(&now.system);
         if now.next > now.horizon {
@@ -118,12 +117,6 @@ impl Follow {
     }
 
     fn by_position(&mut self, server: &Server) -> Result<()> {
-        if !self.cursor.is_unique {
-            return Err(Error::invalid_config(
-                "`incremental` needs a `key`: what is read has no primary key",
-            )
-            .hint("name the columns that tell rows of an equal cursor apart: `key: id`"));
-        }
         let missing = self.cursor.missing(&self.from, &self.filter);
         if server.row(&missing)?.is(0) {
             let names = self.cursor.names().join("`, `");

@@ -33,7 +33,7 @@ pub struct State {
 }
 
 /// The columns that a run follows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cursor {
     /// The cursor and then the key, with the types that `format_type` prints.
     columns: Vec<(String, String)>,

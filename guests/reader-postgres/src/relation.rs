@@ -21,6 +21,8 @@ pub struct Relation {
     has_children: bool,
     has_policies: bool,
     version: u32,
+    /// Whether the role may read all columns, those of the system too: the block and the transaction of a row.
+    is_readable: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,7 +57,8 @@ impl Relation {
     pub fn find(server: &Server, name: &Name) -> Result<Self> {
         let mut sql = Sql::new(
             "SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text, c.relhassubclass, \
-             c.relrowsecurity, pg_catalog.current_setting('server_version_num')\n\
+             c.relrowsecurity, pg_catalog.current_setting('server_version_num'), \
+             pg_catalog.has_table_privilege(c.oid, 'SELECT')\n\
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace\n\
              WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f') AND c.relname = ",
         );
@@ -84,6 +87,7 @@ impl Relation {
             has_children: row.is(4),
             has_policies: row.is(5),
             version: row.number(6)?,
+            is_readable: row.is(7),
         })
     }
 
@@ -187,13 +191,14 @@ impl Relation {
     }
 
     fn divided(&self, leaves: Vec<Leaf>) -> Storage {
-        let has_transactions = matches!(self.kind, Kind::Table | Kind::Partitioned)
+        let has_transactions = self.is_readable
+            && matches!(self.kind, Kind::Table | Kind::Partitioned)
             && leaves.iter().all(|leaf| leaf.is_heap);
         let tables = has_transactions.then(|| leaves.iter().map(|leaf| leaf.oid).collect());
         let is_counted = !leaves.is_empty() && leaves.iter().all(|leaf| leaf.rows >= 0.0);
         let rows = is_counted.then(|| leaves.iter().map(|leaf| leaf.rows).sum());
         // Before version 14 a range of blocks is found by reading all of them.
-        let has_ranges = self.version >= 140_000;
+        let has_ranges = self.version >= 140_000 && self.is_readable;
         let blocks = leaves.iter().map(|leaf| leaf.blocks);
         let parts = if self.kind != Kind::Partitioned {
             // A range of blocks applies to each child, so the largest one decides where to cut.
