@@ -62,7 +62,8 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
 	install_if_new $(WASM)/flaky.wasm guests/dist/test/flaky.wasm; \
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \
-	install_if_new $(WASM)/reach.wasm guests/dist/test/reach.wasm
+	install_if_new $(WASM)/reach.wasm guests/dist/test/reach.wasm; \
+	install_if_new $(WASM)/dial.wasm guests/dist/test/dial.wasm
 
 target:
 	@if ! ls "$$(rustc --print sysroot)/lib/rustlib/$(TARGET)/lib/"libstd-*.rlib >/dev/null 2>&1; then \

@@ -261,8 +261,10 @@ fn an_empty_table_is_success() {
         ),
         0
     );
-    let config = json!({ "connection_string": database.url("reader"), "table": "bare" });
-    fails(&run(&dir, "bare", &config, &json!({})), 2, "column", "");
+    assert_eq!(
+        read(&dir, &database, "bare", json!({ "table": "bare" }), 2),
+        0
+    );
 }
 
 #[test]
@@ -272,18 +274,18 @@ fn every_kind_of_relation_is_read_whole() {
         database.sql(
             "create extension postgres_fdw;
              create table plain (id int8 not null, part int4 not null, at timestamptz, text text);
-             insert into plain select n, n % 5, timestamptz '2024-01-01 00:00+00' + n * interval '1 minute', repeat('x', 100) || n
-               from generate_series(1, 60000) n;
+             insert into plain select n, n % 5, timestamptz '2024-01-01 00:00+00' + n * interval '1 minute', repeat('x', 400) || n
+               from generate_series(1, 15000) n;
              insert into plain select -n, 0, null, null from generate_series(1, 10) n;
              create view v as select * from plain where part < 3;
              create materialized view m as select * from plain;
              create table parted (like plain) partition by list (part);
              create table parted_0 partition of parted for values in (0);
              create table parted_1 partition of parted for values in (1, 2) partition by range (id);
-             create table parted_1a partition of parted_1 for values from (minvalue) to (30000);
+             create table parted_1a partition of parted_1 for values from (minvalue) to (7000);
              create table parted_1b (text text, gone int4, at timestamptz, part int4 not null, id int8 not null);
              alter table parted_1b drop column gone;
-             alter table parted_1 attach partition parted_1b for values from (30000) to (maxvalue);
+             alter table parted_1 attach partition parted_1b for values from (7000) to (maxvalue);
              create table parted_rest partition of parted default;
              insert into parted select * from plain;
              create table empty_parted (like plain) partition by list (part);
@@ -321,7 +323,7 @@ fn every_kind_of_relation_is_read_whole() {
                 .sql(&format!("select count(*) from {name}"))
                 .parse()
                 .unwrap();
-            for parallelism in [1, 3, 8] {
+            for parallelism in [1, 4] {
                 let job = format!("{name}_{key}_{parallelism}");
                 let mut config = json!({ "table": name });
                 if !key.is_empty() {

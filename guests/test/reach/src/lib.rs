@@ -6,13 +6,12 @@ use std::io::Read;
 
 use arrow_schema::SchemaRef;
 use dativo_connector::object_store as store;
-use dativo_connector::postgres;
 use dativo_connector::{Batches, Blob, ByteReader, Error, Reader, Result};
 
 #[derive(serde::Deserialize)]
 struct Config {
     /// `read`, `write`, `list`, `publish`: through the object store; `file`, `create`: through WASI;
-    /// `postgres`: connects to `target`; `tell`: what the component sees of `target`.
+    /// `tell`: what the component sees of `target`.
     how: String,
     target: String,
 }
@@ -49,11 +48,6 @@ impl Reader for Reach {
             "publish" => {
                 store::publish(target)?;
                 "published".to_owned()
-            }
-            "postgres" => {
-                let connection = postgres::Connection::open(target, None)?;
-                let rows = connection.query("SELECT 1", &[])?;
-                rows.into_iter().flatten().flatten().collect()
             }
             "file" => std::fs::read_to_string(target).map_err(refused)?,
             "create" => {
