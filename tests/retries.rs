@@ -122,9 +122,10 @@ impl Case {
 
     /// Runs to a point and kills the process there.
     fn kill_at(&self, point: &str) {
-        let status = self.command().env("DATIVO_CRASH_AT", point).output();
-        let status = status.unwrap().status;
-        assert_eq!(status.signal(), Some(SIGKILL), "{point} was not reached");
+        let output = self.command().env("DATIVO_CRASH_AT", point).output();
+        let output = output.unwrap();
+        let signal = output.status.signal();
+        assert_eq!(signal, Some(SIGKILL), "{point} was not reached: {output:?}");
     }
 }
 

@@ -21,17 +21,16 @@ pub struct Follow {
 }
 
 impl Follow {
-    /// Prepares a run over the rows of `from` that meet `filter`. `has_transactions` says whether they show the transaction
-    /// that wrote them; `last` is the state of the last committed run.
+    /// Prepares a run over the rows of `from` that meet `filter`. `tables` are the oids of what holds them, where rows
+    /// show the transaction that wrote them; `last` is the state of the last committed run.
     pub fn new(
         server: &Server,
-        cursor: Cursor,
+        cursor: &Cursor,
         from: &str,
         filter: Sql,
-        has_transactions: bool,
-        last: Option<&str>,
+        tables: Option<&[u32]>,
+        last: Option<&State>,
     ) -> Result<Self> {
-        let last = last.map(|text| State::parse(text, &cursor)).transpose()?;
         let mut follow = Self {
             filter,
             has_rows: true,
@@ -39,22 +38,33 @@ impl Follow {
             from: from.to_owned(),
             state: State {
                 columns: cursor.names(),
-                position: last.as_ref().and_then(|last| last.position.clone()),
+                position: last.and_then(|last| last.position.clone()),
                 ..State::default()
             },
-            cursor,
+            cursor: cursor.clone(),
             is_open: false,
         };
-        if has_transactions {
-            follow.by_transactions(server, last.as_ref())?;
-        } else {
-            follow.by_position(server)?;
+        match tables {
+            Some(tables) => follow.by_transactions(server, tables, last)?,
+            None => follow.by_position(server)?,
         }
         Ok(follow)
     }
 
-    fn by_transactions(&mut self, server: &Server, last: Option<&State>) -> Result<()> {
+    fn by_transactions(
+        &mut self,
+        server: &Server,
+        tables: &[u32],
+        last: Option<&State>,
+    ) -> Result<()> {
         let now = now(server)?;
+        let known = last.map_or(&[][..], |last| last.tables.as_slice());
+        let added: Vec<u32> = tables
+            .iter()
+            .copied()
+            .filter(|table| !known.contains(table))
+            .collect();
+        self.state.tables = tables.to_vec();
         self.state.horizon = Some(now.horizon);
         self.state.system.clone_from(&now.system);
         if now.next > now.horizon {
@@ -69,7 +79,7 @@ impl Follow {
         let (filter, position) = (&mut self.filter, self.state.position.as_deref());
         match Window::new(last, &now) {
             Window::First => {
-                now.before(filter);
+                hold(&now, filter);
                 self.is_open = true;
                 return Ok(());
             }
@@ -78,14 +88,13 @@ impl Follow {
                 return Ok(());
             }
             Window::Since(start) => {
-                now.since(start, filter);
-                if let (true, Some(position)) = (self.cursor.has_lag(), position) {
-                    self.cursor.within_lag(position, filter)?;
-                    self.is_small = true;
-                } else {
+                let position = position.filter(|_| self.cursor.has_lag());
+                now.new_since(start, &added, &self.cursor, position, filter)?;
+                self.is_small = position.is_some() && added.is_empty();
+                if !self.is_small {
                     log::write(
                         log::Level::Debug,
-                        "without `lag` the whole table is looked through for new rows",
+                        "without `lag`, or with a new partition, whole tables are looked through for new rows",
                     );
                 }
             }
@@ -97,7 +106,7 @@ impl Follow {
                          late with a smaller cursor are missed, and those without a cursor are read again"
                     ),
                 );
-                now.before(filter);
+                hold(&now, filter);
                 if let Some(position) = position {
                     self.cursor.beyond_or_null(position, filter);
                 }
@@ -108,12 +117,6 @@ impl Follow {
     }
 
     fn by_position(&mut self, server: &Server) -> Result<()> {
-        if !self.cursor.is_unique {
-            return Err(Error::invalid_config(
-                "`incremental` needs a `key`: what is read has no primary key",
-            )
-            .hint("name the columns that tell rows of an equal cursor apart: `key: id`"));
-        }
         let missing = self.cursor.missing(&self.from, &self.filter);
         if server.row(&missing)?.is(0) {
             let names = self.cursor.names().join("`, `");
@@ -171,6 +174,13 @@ impl Follow {
             state.position = self.greatest(server)?.flatten();
         }
         Ok(state)
+    }
+}
+
+/// Leaves out the row versions that wait.
+fn hold(now: &Now, filter: &mut Sql) {
+    if let Some(before) = now.before() {
+        filter.and().push(&before);
     }
 }
 

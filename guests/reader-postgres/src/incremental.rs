@@ -28,10 +28,12 @@ pub struct State {
     pub horizon: Option<i64>,
     /// The database cluster that the horizon is of.
     pub system: Option<String>,
+    /// Oids of the tables and partitions that were read.
+    pub tables: Vec<u32>,
 }
 
 /// The columns that a run follows.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Cursor {
     /// The cursor and then the key, with the types that `format_type` prints.
     columns: Vec<(String, String)>,
@@ -120,20 +122,48 @@ impl Window {
 }
 
 impl Now {
-    /// Adds the condition that a row version is of a transaction from `start` to the horizon.
-    pub fn since(&self, start: i64, filter: &mut Sql) {
-        let count = self.horizon - start;
-        filter.and().push(&format!("{} < {count}", after(start)));
+    /// The condition that a row version is of a transaction from `start` to the horizon.
+    pub fn since(&self, start: i64) -> String {
+        format!("{} < {}", after(start), self.horizon - start)
     }
 
-    /// Adds the condition that a row version is of a transaction before the horizon. Those behind it wait: a transaction
-    /// that is not over may stand among them.
-    pub fn before(&self, filter: &mut Sql) {
+    /// The condition that a row version is of a transaction before the horizon. Those behind it wait: a transaction that
+    /// is not over may stand among them.
+    pub fn before(&self) -> Option<String> {
         let count = self.next - self.horizon;
-        if count > 0 {
-            let held = after(self.horizon);
-            filter.and().push(&format!("{held} >= {count}"));
+        (count > 0).then(|| format!("{} >= {count}", after(self.horizon)))
+    }
+
+    /// Adds the condition that a row version is new since the run that read up to `start`, and within the lag. Of a table
+    /// in `added`, which that run did not know, every row is: it may have been filled before it was attached or renamed.
+    pub fn new_since(
+        &self,
+        start: i64,
+        added: &[u32],
+        cursor: &Cursor,
+        last: Option<&[String]>,
+        filter: &mut Sql,
+    ) -> Result<()> {
+        filter.and();
+        if !added.is_empty() {
+            let oids: Vec<String> = added.iter().map(u32::to_string).collect();
+            filter.push(&format!(
+                "(tableoid = ANY ('{{{}}}'::oid[])",
+                oids.join(",")
+            ));
+            if let Some(before) = self.before() {
+                filter.push(&format!(" AND {before}"));
+            }
+            filter.push("\n  OR ");
         }
+        filter.push(&self.since(start));
+        if let Some(last) = last {
+            cursor.within_lag(last, filter)?;
+        }
+        if !added.is_empty() {
+            filter.push(")");
+        }
+        Ok(())
     }
 }
 
@@ -213,13 +243,13 @@ impl Cursor {
         quote(&self.columns[0].0)
     }
 
-    /// Adds the condition that a row's cursor is at most the lag below `position`, which an index on it can serve.
-    pub fn within_lag(&self, position: &[String], filter: &mut Sql) -> Result<()> {
+    /// Adds to a condition that a row's cursor is at most the lag below `position`, which an index on it can serve.
+    fn within_lag(&self, position: &[String], filter: &mut Sql) -> Result<()> {
         let (Some(lag), Some(last)) = (self.lag, position.first()) else {
             return Ok(());
         };
         let (cursor, kind) = (self.cursor(), &self.columns[0].1);
-        filter.and().push(&format!("({cursor} >= "));
+        filter.push(&format!("\n  AND ({cursor} >= "));
         match lag {
             Lag::Number(number) => {
                 let last: i64 = last.parse().map_err(|_| unreadable(last))?;
@@ -492,17 +522,24 @@ mod tests {
             is_replica: false,
             system: None,
         };
-        let mut filter = Sql::default();
-        now.before(&mut filter);
-        assert_eq!(
-            filter.text,
-            "\nWHERE ((xmin::text::bigint - 100) & 4294967295) >= 3"
-        );
-        let mut filter = Sql::default();
-        now.since(40, &mut filter);
-        assert_eq!(
-            filter.text,
-            "\nWHERE ((xmin::text::bigint - 40) & 4294967295) < 60"
+        let before = now.before();
+        let held = "((xmin::text::bigint - 100) & 4294967295) >= 3";
+        assert_eq!(before.as_deref(), Some(held));
+        let since = "((xmin::text::bigint - 40) & 4294967295) < 60";
+        assert_eq!(now.since(40), since);
+        let by_at = cursor("integer", r#"{"cursor": "at", "lag": 5}"#).unwrap();
+        let check = |added: &[u32], last: Option<&[String]>, expected: String| {
+            let mut filter = Sql::default();
+            now.new_since(40, added, &by_at, last, &mut filter).unwrap();
+            assert_eq!(filter.text, format!("\nWHERE {expected}"));
+        };
+        check(&[], None, since.to_owned());
+        let lag = "\n  AND (\"at\" >= $1::bigint OR \"at\" IS NULL)";
+        check(&[], Some(&position(&["9", "1"])), format!("{since}{lag}"));
+        check(
+            &[7, 8],
+            Some(&position(&["9", "1"])),
+            format!("(tableoid = ANY ('{{7,8}}'::oid[]) AND {held}\n  OR {since}{lag})"),
         );
     }
 

@@ -4,6 +4,7 @@
 //! `open` does not connect, so that an instance which reads a split plans nothing.
 
 mod config;
+mod discover;
 mod follow;
 mod incremental;
 mod pieces;
@@ -16,13 +17,13 @@ use std::cell::OnceCell;
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
 use dativo_connector::arrow::batch_from_host;
-use dativo_connector::{Batches, Error, Reader, Result, postgres};
+use dativo_connector::{Batches, Dataset, Error, Reader, Result, postgres};
 use serde::{Deserialize, Serialize};
 use serde_json::Map;
 
 use config::{Config, Source};
 use follow::Follow;
-use incremental::Cursor;
+use incremental::{Cursor, State};
 use pieces::{Part, Piece, RANGED};
 use relation::Relation;
 use server::Server;
@@ -52,7 +53,17 @@ struct Plan {
     rows: Option<f64>,
     /// Name and type.
     split_by: Option<(String, String)>,
-    follow: Option<Follow>,
+    followed: Option<Followed>,
+    /// Asked for with the splits: it may take as long as reading.
+    follow: OnceCell<Follow>,
+}
+
+/// What an incremental run begins with.
+struct Followed {
+    cursor: Cursor,
+    last: Option<State>,
+    /// Oids of what holds the rows, where these show the transaction that wrote them.
+    tables: Option<Vec<u32>>,
 }
 
 /// What one instance reads.
@@ -73,6 +84,10 @@ impl Reader for PostgresReader {
 
     fn config_schema() -> String {
         config::schema()
+    }
+
+    fn discover(config: Config) -> Result<Vec<Dataset>> {
+        discover::datasets(&Server::open(&config.connection_string, None)?)
     }
 
     fn open(config: Config, state: Option<String>) -> Result<Self> {
@@ -108,7 +123,7 @@ impl Reader for PostgresReader {
 
     fn state(&self, _ends: Vec<String>) -> Result<Option<String>> {
         let plan = self.plan()?;
-        let Some(follow) = &plan.follow else {
+        let Some(follow) = plan.follow()? else {
             return Ok(None);
         };
         let state = follow.state(&plan.server)?;
@@ -169,15 +184,15 @@ impl PostgresReader {
         // Describing locks the table until the connection ends.
         let schema = server.describe(&format!("{select}{from}{}", filter.text), &decoding)?;
         let storage = relation.storage(&server)?;
-        let follow = match &config.incremental {
+        let followed = match &config.incremental {
             Some(incremental) => {
                 let kind = |name: &str, key: &str| Ok(relation.column(name, key)?.kind.clone());
                 let cursor = Cursor::new(incremental, &relation.key, kind)?;
-                self.follow(&server, cursor, &from, storage.has_transactions)?
+                Some(self.followed(cursor, storage.tables)?)
             }
             None => None,
         };
-        let is_all = config.filter.is_none() && follow.is_none();
+        let is_all = config.filter.is_none() && followed.is_none();
         Ok(Plan {
             server,
             schema,
@@ -188,7 +203,8 @@ impl PostgresReader {
             decoding,
             rows: storage.rows.filter(|_| is_all),
             split_by,
-            follow,
+            followed,
+            follow: OnceCell::new(),
         })
     }
 
@@ -201,18 +217,17 @@ impl PostgresReader {
             Some(name) => Some(ranged(name, &type_in(&server, &wrapped, name)?)?),
             None => None,
         };
-        let follow = match &config.incremental {
+        let followed = match &config.incremental {
             Some(incremental) => {
                 let kind = |name: &str, _: &str| type_in(&server, &wrapped, name);
-                let cursor = Cursor::new(incremental, &[], kind)?;
-                self.follow(&server, cursor, &wrapped, false)?
+                Some(self.followed(Cursor::new(incremental, &[], kind)?, None)?)
             }
             None => None,
         };
         let is_plain = config.columns.is_empty()
             && filter.text.is_empty()
             && split_by.is_none()
-            && follow.is_none();
+            && followed.is_none();
         let (select, from) = match is_plain {
             true => (query.to_owned(), String::new()),
             false if config.columns.is_empty() => ("SELECT *".to_owned(), wrapped),
@@ -234,20 +249,25 @@ impl PostgresReader {
             decoding,
             rows: None,
             split_by,
-            follow,
+            followed,
+            follow: OnceCell::new(),
         })
     }
 
-    fn follow(
-        &self,
-        server: &Server,
-        cursor: Cursor,
-        from: &str,
-        has_transactions: bool,
-    ) -> Result<Option<Follow>> {
+    fn followed(&self, cursor: Cursor, tables: Option<Vec<u32>>) -> Result<Followed> {
+        if tables.is_none() && !cursor.is_unique {
+            return Err(Error::invalid_config(
+                "`incremental` needs a `key`: what is read has no primary key",
+            )
+            .hint("name the columns that tell rows of an equal cursor apart: `key: id`"));
+        }
         let last = self.state.as_deref();
-        let follow = Follow::new(server, cursor, from, self.filter(), has_transactions, last)?;
-        Ok(Some(follow))
+        let last = last.map(|text| State::parse(text, &cursor)).transpose()?;
+        Ok(Followed {
+            cursor,
+            last,
+            tables,
+        })
     }
 
     /// The job's own condition.
@@ -262,7 +282,7 @@ impl PostgresReader {
 
 impl Plan {
     fn splits(&self, max: u32) -> Result<Vec<Vec<Piece>>> {
-        let (filter, max) = match &self.follow {
+        let (filter, max) = match self.follow()? {
             None => (&self.filter, max),
             Some(follow) if !follow.has_rows => return Ok(Vec::new()),
             Some(follow) if follow.is_small => (&follow.filter, 1),
@@ -275,6 +295,25 @@ impl Plan {
         let rows = self.server.rows(&bounds)?;
         let bounds: Vec<String> = rows.iter().map(|row| row.text(0)).collect();
         Ok(pieces::by_ranges(column, kind, &bounds, &self.from, filter))
+    }
+
+    /// What an incremental run has to read; asks the server once.
+    fn follow(&self) -> Result<Option<&Follow>> {
+        let Some(followed) = &self.followed else {
+            return Ok(None);
+        };
+        if let Some(follow) = self.follow.get() {
+            return Ok(Some(follow));
+        }
+        let follow = Follow::new(
+            &self.server,
+            &followed.cursor,
+            &self.from,
+            self.filter.clone(),
+            followed.tables.as_deref(),
+            followed.last.as_ref(),
+        )?;
+        Ok(Some(self.follow.get_or_init(|| follow)))
     }
 }
 

@@ -21,6 +21,8 @@ pub struct Relation {
     has_children: bool,
     has_policies: bool,
     version: u32,
+    /// Whether the role may read all columns, those of the system too: the block and the transaction of a row.
+    is_readable: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,8 +47,9 @@ pub struct Storage {
     pub parts: Vec<Part>,
     /// About how many.
     pub rows: Option<f64>,
-    /// Whether every row is in a heap of this server, so that its transaction is known.
-    pub has_transactions: bool,
+    /// Oids of the tables that hold them, where all are heaps of this server, whose rows show the transaction that wrote
+    /// them.
+    pub tables: Option<Vec<u32>>,
 }
 
 impl Relation {
@@ -54,7 +57,8 @@ impl Relation {
     pub fn find(server: &Server, name: &Name) -> Result<Self> {
         let mut sql = Sql::new(
             "SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text, c.relhassubclass, \
-             c.relrowsecurity, pg_catalog.current_setting('server_version_num')\n\
+             c.relrowsecurity, pg_catalog.current_setting('server_version_num'), \
+             pg_catalog.has_table_privilege(c.oid, 'SELECT')\n\
              FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace\n\
              WHERE c.relkind IN ('r', 'p', 'm', 'v', 'f') AND c.relname = ",
         );
@@ -83,6 +87,7 @@ impl Relation {
             has_children: row.is(4),
             has_policies: row.is(5),
             version: row.number(6)?,
+            is_readable: row.is(7),
         })
     }
 
@@ -173,7 +178,7 @@ impl Relation {
                  SELECT n.nspname::text, c.relname::text, c.relkind IN ('r', 'm') AND c.relam = 2, \
                  c.relrowsecurity, pg_catalog.has_table_privilege(c.oid, 'SELECT'), \
                  CASE WHEN c.relkind IN ('r', 'm') THEN pg_catalog.pg_relation_size(c.oid) \
-                 / pg_catalog.current_setting('block_size')::bigint ELSE c.relpages END, c.reltuples::text\n\
+                 / pg_catalog.current_setting('block_size')::bigint ELSE c.relpages END, c.reltuples::text, c.oid::text\n\
                  FROM tree JOIN pg_catalog.pg_class c ON c.oid = tree.oid \
                  JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace\n\
                  WHERE c.relkind <> 'p'\nORDER BY c.oid"
@@ -186,12 +191,14 @@ impl Relation {
     }
 
     fn divided(&self, leaves: Vec<Leaf>) -> Storage {
-        let has_transactions = matches!(self.kind, Kind::Table | Kind::Partitioned)
+        let has_transactions = self.is_readable
+            && matches!(self.kind, Kind::Table | Kind::Partitioned)
             && leaves.iter().all(|leaf| leaf.is_heap);
+        let tables = has_transactions.then(|| leaves.iter().map(|leaf| leaf.oid).collect());
         let is_counted = !leaves.is_empty() && leaves.iter().all(|leaf| leaf.rows >= 0.0);
         let rows = is_counted.then(|| leaves.iter().map(|leaf| leaf.rows).sum());
         // Before version 14 a range of blocks is found by reading all of them.
-        let has_ranges = self.version >= 140_000;
+        let has_ranges = self.version >= 140_000 && self.is_readable;
         let blocks = leaves.iter().map(|leaf| leaf.blocks);
         let parts = if self.kind != Kind::Partitioned {
             // A range of blocks applies to each child, so the largest one decides where to cut.
@@ -225,7 +232,7 @@ impl Relation {
         Storage {
             parts,
             rows,
-            has_transactions,
+            tables,
         }
     }
 
@@ -241,6 +248,7 @@ impl Relation {
 
 /// A relation that holds rows itself.
 struct Leaf {
+    oid: u32,
     name: Name,
     is_heap: bool,
     has_policies: bool,
@@ -253,6 +261,7 @@ struct Leaf {
 impl Leaf {
     fn new(row: &Row) -> Result<Self> {
         Ok(Self {
+            oid: row.number(7)?,
             name: Name {
                 schema: Some(row.text(0)),
                 table: row.text(1),
@@ -290,8 +299,9 @@ fn columns(server: &Server, row: &Row) -> Result<(Vec<Column>, Vec<String>)> {
         "SELECT a.attname::text, pg_catalog.format_type(a.atttypid, -1), a.attnotnull AND NOT EXISTS (\n\
          SELECT FROM pg_catalog.pg_constraint k WHERE k.conrelid = a.attrelid AND k.contype = 'n' \
          AND NOT k.convalidated AND a.attnum = ANY (k.conkey)), a.attndims::text, (\n\
-         SELECT pg_catalog.array_position(i.indkey::int2[], a.attnum)::text FROM pg_catalog.pg_index i \
-         WHERE i.indrelid = a.attrelid AND i.indisprimary)\n\
+         SELECT k.position::text FROM pg_catalog.pg_index i, \
+         pg_catalog.unnest(i.indkey::int2[]) WITH ORDINALITY AS k (number, position) \
+         WHERE i.indrelid = a.attrelid AND i.indisprimary AND k.number = a.attnum AND k.position <= i.indnkeyatts)\n\
          FROM pg_catalog.pg_attribute a WHERE a.attnum > 0 AND NOT a.attisdropped AND a.attrelid = ",
     );
     sql.push_value(&row.text(0), "oid");

@@ -25,7 +25,8 @@ pub trait Writer: Sized + 'static {
     /// JSON Schema of the `config` block; see [`Reader::config_schema`](crate::Reader::config_schema).
     fn config_schema() -> String;
 
-    /// Makes a writer for one split of a run.
+    /// Makes a writer for one attempt at a split of a run. Where the source is lost, it is dropped, and another one
+    /// writes the split from its start.
     fn open(config: Self::Config, schema: &data::Schema, run: Run, split: u32) -> Result<Self>;
 
     /// Takes a batch. It is a handle: [`crate::arrow::batch_from_host`] copies its rows.
@@ -35,7 +36,7 @@ pub trait Writer: Sized + 'static {
     fn prepare(&mut self) -> Result<String>;
 
     /// Publishes what every split prepared, with the reader's state, in one step. For a run that is
-    /// committed already, its first answer.
+    /// committed already, its first answer. Removes what else the run staged: by attempts that were given up.
     fn commit(
         config: Self::Config,
         run: Run,

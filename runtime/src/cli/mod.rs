@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Verbs decide nothing; they load, call and hand to `report`.
 
+mod discover;
 mod inspect;
 mod job_verbs;
 mod preview;
@@ -85,6 +86,11 @@ enum Verb {
         #[arg(long, default_value = "10", value_name = "N")]
         rows: u32,
     },
+    /// Show what the source of a job holds: tables and views, their keys, columns and estimated rows
+    Discover {
+        /// A job file; it need not name a table
+        job: PathBuf,
+    },
     /// Show what a component is: kind, version, config schema, imports
     Inspect {
         /// A `.wasm` file, or the name of a connector
@@ -157,6 +163,7 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
         Verb::Check { job } => job_verbs::check(&job, options).await,
         Verb::Plan { job, parallelism } => job_verbs::plan(&job, parallelism, options).await,
         Verb::Preview { job, rows } => preview::preview(&job, rows, options).await,
+        Verb::Discover { job } => discover::discover(&job, options).await,
         Verb::Inspect { component } => inspect::inspect(&component, options).await,
         Verb::Plugins => inspect::plugins(options).await,
         Verb::State {

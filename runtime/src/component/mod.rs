@@ -18,7 +18,7 @@ use std::sync::Arc;
 pub use cache::hex;
 pub use call::Stop;
 pub use loaded::{CONTRACT, Description, Linked, Loaded};
-pub use reader::{Batches, ReaderInstance};
+pub use reader::{Batches, Column, Dataset, ReaderInstance};
 pub use state::{State, wit_error};
 pub use writer::{CommitRecord, Output, Receipt, Run, WriterInstance};
 

@@ -5,6 +5,7 @@ use wasmtime::component::ResourceAny;
 
 use super::Sandbox;
 use super::bindings::reader::ReaderComponent;
+pub use super::bindings::reader::exports::dativo::connector::reader::{Column, Dataset};
 use super::call::{Stop, outcome, trapped, within};
 use super::loaded::{Exports, Linked};
 use super::state::State;
@@ -55,14 +56,7 @@ impl ReaderInstance {
     ) -> Result<Self> {
         let (timeout, stop) = (sandbox.limits.call_timeout, sandbox.stop.clone());
         let who = linked.who.clone();
-        let Exports::Reader(component) = &linked.exports else {
-            return Err(Error::internal(format!("{who} was opened as a reader")));
-        };
-        let mut store = linked.store(sandbox)?;
-        let exports = match component.instantiate_async(&mut store).await {
-            Ok(exports) => exports,
-            Err(error) => return Err(trapped(&store, &who, "start", &error)),
-        };
+        let (mut store, exports) = start(linked, sandbox).await?;
         let guest = exports.dativo_connector_reader().reader();
         let call = guest.call_open(&mut store, config, state);
         let answer = within(timeout, stop.clone(), call).await;
@@ -75,6 +69,15 @@ impl ReaderInstance {
             timeout,
             stop,
         })
+    }
+
+    /// What the source of `config` (JSON) holds, as an instance that opens no reader says.
+    pub async fn discover(linked: &Linked, sandbox: Sandbox, config: &str) -> Result<Vec<Dataset>> {
+        let (timeout, stop) = (sandbox.limits.call_timeout, sandbox.stop.clone());
+        let (mut store, exports) = start(linked, sandbox).await?;
+        let guest = exports.dativo_connector_reader();
+        let answer = within(timeout, stop, guest.call_discover(&mut store, config)).await;
+        outcome(&mut store, &linked.who, "discover", answer)
     }
 
     pub async fn schema(&mut self) -> Result<SchemaRef> {
@@ -149,6 +152,19 @@ impl ReaderInstance {
     fn broken(&mut self, function: &str, trap: &wasmtime::Error) -> Error {
         self.reader = None;
         trapped(&self.store, &self.who, function, trap)
+    }
+}
+
+/// Makes an instance.
+async fn start(linked: &Linked, sandbox: Sandbox) -> Result<(Store<State>, ReaderComponent)> {
+    let who = &linked.who;
+    let Exports::Reader(component) = &linked.exports else {
+        return Err(Error::internal(format!("{who} was opened as a reader")));
+    };
+    let mut store = linked.store(sandbox)?;
+    match component.instantiate_async(&mut store).await {
+        Ok(exports) => Ok((store, exports)),
+        Err(error) => Err(trapped(&store, who, "start", &error)),
     }
 }
 

@@ -39,7 +39,7 @@ pub struct Bringer(u16);
 
 impl Bringer {
     pub fn new(split: u32, attempt: u32) -> Self {
-        Self((split << ATTEMPT_BITS | attempt % MAX_ATTEMPTS) as u16)
+        Self(((split << ATTEMPT_BITS) | (attempt % MAX_ATTEMPTS)) as u16)
     }
 
     fn of(slot: u128) -> Self {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::places;
 use crate::capabilities::{Granted, object_store, postgres};
 use crate::component::{
-    Components, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
+    Components, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
 use crate::contract::Contract;
 use crate::error::{Error, Result};
@@ -138,6 +138,12 @@ impl Ready {
     ) -> Result<ReaderInstance> {
         let sandbox = self.sandbox(run_id, instance, stop);
         ReaderInstance::open(&self.reader.linked, sandbox, &self.reader.config, state).await
+    }
+
+    /// What the source holds.
+    pub async fn discover(&self, run_id: &str) -> Result<Vec<Dataset>> {
+        let sandbox = self.sandbox(run_id, "reader".to_owned(), Stop::never());
+        ReaderInstance::discover(&self.reader.linked, sandbox, &self.reader.config).await
     }
 
     /// Starts an instance of the target's writer, or of the dead letter's.

@@ -13,8 +13,8 @@ use arrow::error::ArrowError;
 use super::bits::Validity;
 use super::bytes::Bytes;
 use super::fixed::{Booleans, Fixed};
+use super::form::{Form, Kind, Print};
 use super::labels::Labels;
-use super::layout::{Form, Kind};
 use super::list::List;
 use super::nested::{Composite, Map, Range, mismatch};
 use super::numeric::{Decimal, Numeric};
@@ -49,17 +49,6 @@ pub(super) enum Appender {
     Composite(Box<Composite>),
     Range(Box<Range>),
     Map(Box<Map>),
-}
-
-/// Which values are written as text here, not by the server.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Print {
-    Numeric,
-    TimeTz,
-    Network,
-    Mac,
-    BitString,
-    Char,
 }
 
 impl Appender {

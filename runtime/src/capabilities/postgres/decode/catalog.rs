@@ -53,10 +53,11 @@ impl Catalog {
     ///
     /// For PostgreSQL 12 and later. `pg_range` got its column for multiranges only in 14, which is why it is looked
     /// for in the row as JSON. Not every type with an element is an array (`point` has one too): arrays are those
-    /// that are sent as such.
+    /// that are sent as such. The array in a query of its own and the DISTINCT change nothing but what the planner
+    /// expects, which would otherwise be worth compiling the query to it.
     pub const QUERY: &str = "\
 WITH RECURSIVE used(oid) AS (
-  SELECT pg_catalog.unnest($1::pg_catalog.oid[])
+  SELECT pg_catalog.unnest((SELECT $1::pg_catalog.oid[]))
   UNION
   SELECT part.oid
   FROM used
@@ -100,7 +101,7 @@ SELECT t.oid::pg_catalog.text,
       AND d.refclassid = 'pg_catalog.pg_extension'::pg_catalog.regclass AND d.deptype = 'e' LIMIT 1),
   CASE t.oid WHEN 790
     THEN pg_catalog.scale(1::pg_catalog.money::pg_catalog.numeric)::pg_catalog.text END
-FROM used JOIN pg_catalog.pg_type t ON t.oid = used.oid
+FROM (SELECT DISTINCT oid FROM used) known JOIN pg_catalog.pg_type t ON t.oid = known.oid
 ORDER BY t.oid";
 
     /// Reads what [`Self::QUERY`] answers.

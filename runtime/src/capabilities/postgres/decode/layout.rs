@@ -1,14 +1,12 @@
 //! What each column of a result becomes in Arrow, and in which format it is asked for. Decided once, without I/O.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, IntervalUnit, Schema, SchemaRef, TimeUnit};
 
-use super::appender::Print;
 use super::catalog::{Catalog, Shape};
-use super::numeric::Decimal;
-use super::options::{As, ColumnOptions, Decoding, Infinity, Nan};
+use super::form::{Form, Framing, Kind, Print};
+use super::options::{As, ColumnOptions, Decoding};
 
 /// The key of a field's metadata under which stands what a user should know about how the column is read.
 pub const NOTE: &str = "dativo.note";
@@ -93,103 +91,6 @@ impl Layout {
     }
 }
 
-/// What a type becomes.
-#[derive(Debug)]
-pub(super) struct Form {
-    pub kind: Kind,
-    data_type: DataType,
-    /// Name of the Arrow extension type.
-    extension: Option<&'static str>,
-}
-
-#[derive(Debug)]
-pub(super) enum Kind {
-    Bool,
-    Int2,
-    Int4,
-    Int8,
-    Oid,
-    Float4,
-    Float8,
-    Decimal(Decimal),
-    NumericFloat,
-    Money,
-    Date(Infinity),
-    Time,
-    Timestamp(Infinity),
-    Interval(Infinity),
-    Uuid,
-    Bytea,
-    Text,
-    Jsonb,
-    Printed(Print),
-    Enum(Vec<String>),
-    List {
-        framing: Framing,
-        dimensions: u8,
-        item: Box<Form>,
-    },
-    /// Type and form of each attribute.
-    Composite(Vec<(u32, Form)>),
-    /// Of the bounds.
-    Range(Box<Form>),
-    Map,
-}
-
-/// How lists stand on the wire.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Framing {
-    Array { element: u32 },
-    Multirange,
-}
-
-impl Form {
-    fn new(kind: Kind, data_type: DataType) -> Self {
-        let extension = None;
-        Self {
-            kind,
-            data_type,
-            extension,
-        }
-    }
-
-    fn text() -> Self {
-        Self::new(Kind::Text, DataType::Utf8)
-    }
-
-    fn printed(print: Print) -> Self {
-        Self::new(Kind::Printed(print), DataType::Utf8)
-    }
-
-    fn extension(self, name: &'static str) -> Self {
-        let extension = Some(name);
-        Self { extension, ..self }
-    }
-
-    fn field(&self, name: &str, is_nullable: bool) -> Field {
-        let field = Field::new(name, self.data_type.clone(), is_nullable);
-        let Some(extension) = self.extension else {
-            return field;
-        };
-        field.with_metadata(HashMap::from([
-            ("ARROW:extension:name".to_owned(), extension.to_owned()),
-            ("ARROW:extension:metadata".to_owned(), String::new()),
-        ]))
-    }
-
-    /// What a NULL takes while it is decoded, in bytes: its place and that of its parts, and where they lie.
-    pub(super) fn least_bytes(&self) -> usize {
-        let parts = match &self.kind {
-            Kind::Composite(attributes) => {
-                attributes.iter().map(|(_, form)| form.least_bytes()).sum()
-            }
-            Kind::Range(bound) => 2 * bound.least_bytes(),
-            _ => 0,
-        };
-        24 + parts
-    }
-}
-
 /// Why a type is read as text.
 struct Unknown(String);
 
@@ -231,7 +132,11 @@ impl Plan<'_> {
             }
             Some(read_as) if oid == oids::NUMERIC => {
                 self.nodes += 1;
-                return Ok((numeric(read_as, self.decoding.nan), BINARY_FORMAT, None));
+                return Ok((
+                    Form::numeric(read_as, self.decoding.nan),
+                    BINARY_FORMAT,
+                    None,
+                ));
             }
             Some(_) => {
                 let message = format!(
@@ -306,7 +211,7 @@ impl Plan<'_> {
         match &known.shape {
             Shape::Base => match (known.name.as_str(), known.extension.as_deref()) {
                 ("citext", Some("citext")) => Ok(Form::text()),
-                ("hstore", Some("hstore")) => Ok(map()),
+                ("hstore", Some("hstore")) => Ok(Form::map()),
                 ("geometry" | "geography", Some("postgis")) => {
                     Ok(Form::new(Kind::Bytea, DataType::Binary))
                 }
@@ -316,24 +221,20 @@ impl Plan<'_> {
             Shape::Domain { .. } => {
                 Err(Unknown(format!("type `{}` has too many parts", known.name)))
             }
-            Shape::Enum(labels) => {
-                let data_type =
-                    DataType::Dictionary(Box::new(DataType::Int32), Box::new(DataType::Utf8));
-                Ok(Form::new(Kind::Enum(labels.clone()), data_type))
-            }
+            Shape::Enum(labels) => Ok(Form::labels(labels)),
             Shape::Array { element } => {
                 let item = self.form(*element, typmod, 1, depth)?;
                 let framing = Framing::Array { element: *element };
-                Ok(list(framing, dimensions, item))
+                Ok(Form::list(framing, dimensions, item))
             }
             Shape::Multirange { range } => {
                 let item = self.form(*range, -1, 1, depth)?;
-                Ok(list(Framing::Multirange, 1, item))
+                Ok(Form::list(Framing::Multirange, 1, item))
             }
             Shape::Range { subtype } => {
                 let bound = self.form(*subtype, -1, 1, depth)?;
                 self.nodes += 4;
-                Ok(range(bound))
+                Ok(Form::range(bound))
             }
             Shape::Composite(attributes) => {
                 let mut forms = Vec::new();
@@ -341,11 +242,8 @@ impl Plan<'_> {
                     let form = self.form(attribute.oid, attribute.typmod, 1, depth)?;
                     forms.push((attribute.oid, form));
                 }
-                let named = attributes.iter().zip(&forms);
-                let fields: Fields = named
-                    .map(|(attribute, (_, form))| form.field(&attribute.name, true))
-                    .collect();
-                Ok(Form::new(Kind::Composite(forms), DataType::Struct(fields)))
+                let names = attributes.iter().map(|attribute| attribute.name.as_str());
+                Ok(Form::composite(names, forms))
             }
         }
     }
@@ -368,9 +266,9 @@ impl Plan<'_> {
             oids::FLOAT4 => Form::new(Kind::Float4, DataType::Float32),
             oids::FLOAT8 => Form::new(Kind::Float8, DataType::Float64),
             oids::NUMERIC => match precision_and_scale(typmod) {
-                None => numeric(self.decoding.numeric, self.decoding.nan),
+                None => Form::numeric(self.decoding.numeric, self.decoding.nan),
                 Some((precision, scale)) => match decimal(precision, scale) {
-                    Some(read_as) => numeric(read_as, self.decoding.nan),
+                    Some(read_as) => Form::numeric(read_as, self.decoding.nan),
                     None => {
                         let what = format!(
                             "numeric({precision},{scale}) has more digits than a decimal holds, 76"
@@ -411,25 +309,6 @@ impl Plan<'_> {
     }
 }
 
-fn numeric(read_as: As, nan: Nan) -> Form {
-    match read_as {
-        As::Text => Form::printed(Print::Numeric),
-        As::Float64 => Form::new(Kind::NumericFloat, DataType::Float64),
-        As::Decimal { precision, scale } => {
-            let data_type = match precision {
-                0..=38 => DataType::Decimal128(precision, scale),
-                _ => DataType::Decimal256(precision, scale),
-            };
-            let decimal = Decimal {
-                precision,
-                scale,
-                nan,
-            };
-            Form::new(Kind::Decimal(decimal), data_type)
-        }
-    }
-}
-
 /// Of a numeric type, from its modifier. The scale has 11 bits and a sign.
 fn precision_and_scale(typmod: i32) -> Option<(i32, i32)> {
     let packed = typmod.checked_sub(4).filter(|packed| *packed >= 0)?;
@@ -449,40 +328,6 @@ fn decimal(precision: i32, scale: i32) -> Option<As> {
         precision: precision as u8,
         scale: scale as i8,
     })
-}
-
-fn list(framing: Framing, dimensions: u8, item: Form) -> Form {
-    let mut data_type = item.field("item", true);
-    for _ in 1..dimensions {
-        data_type = Field::new_list_field(DataType::List(Arc::new(data_type)), true);
-    }
-    let kind = Kind::List {
-        framing,
-        dimensions,
-        item: Box::new(item),
-    };
-    Form::new(kind, DataType::List(Arc::new(data_type)))
-}
-
-fn range(bound: Form) -> Form {
-    let flag = |name| Field::new(name, DataType::Boolean, false);
-    let fields = Fields::from(vec![
-        bound.field("lower", true),
-        bound.field("upper", true),
-        flag("lower_inclusive"),
-        flag("upper_inclusive"),
-        flag("empty"),
-    ]);
-    Form::new(Kind::Range(Box::new(bound)), DataType::Struct(fields))
-}
-
-fn map() -> Form {
-    let fields = Fields::from(vec![
-        Field::new("key", DataType::Utf8, false),
-        Field::new("value", DataType::Utf8, true),
-    ]);
-    let entries = Field::new("entries", DataType::Struct(fields), false);
-    Form::new(Kind::Map, DataType::Map(Arc::new(entries), false))
 }
 
 /// The numbers of built-in types.

@@ -11,7 +11,7 @@ use arrow::error::ArrowError;
 
 use super::appender::Appender;
 use super::bits::Validity;
-use super::layout::Framing;
+use super::form::Framing;
 use super::wire::{Fault, Hint, Parts, Span, Step, fault};
 
 /// Memory that the items of one block may take, whatever their size on the wire, in bytes.
@@ -115,7 +115,7 @@ impl List {
         }
         let depth = self.levels.len();
         if dimensions != depth {
-            let what = format!("an array of {dimensions} dimensions where {depth} are expected");
+            let what = format!("an array of {dimensions} dimensions, not of {depth}");
             return fault(0, what, Hint::AsText);
         }
         // Lists of the level so far. Not more than items, each of which has a length of four bytes.

@@ -11,6 +11,7 @@ mod bits;
 mod bytes;
 mod catalog;
 mod fixed;
+mod form;
 mod labels;
 mod layout;
 mod list;
