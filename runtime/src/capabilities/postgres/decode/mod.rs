@@ -23,6 +23,8 @@ mod text;
 mod wire;
 
 #[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
 mod tests;
 
 use std::sync::Arc;
