@@ -22,18 +22,13 @@ mod print;
 mod text;
 mod wire;
 
-#[cfg(test)]
-mod fuzz_tests;
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
 
 pub use catalog::Catalog;
 pub use layout::{Column, Invalid, Layout, NOTE};
-pub use options::{As, ColumnOptions, Decoding, Infinity, Nan};
+pub use options::Decoding;
 
 use appender::Appender;
 use wire::{Fault, Hint, Span, array};
@@ -315,3 +310,8 @@ fn split<const N: usize>(
     // No field takes less than nothing: if the last one ends with its row, none went beyond it.
     is_whole && at.iter().zip(bodies).all(|(at, (_, end))| at == end)
 }
+
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod tests;

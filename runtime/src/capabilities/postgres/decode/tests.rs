@@ -634,10 +634,7 @@ fn batches_end_by_rows_and_by_bytes() {
     assert_eq!(decoder.rows() + batch.num_rows(), 700);
     // One row is decoded even if nothing is allowed.
     let mut decoder = Decoder::new(one_column(TEXT, -1, &[], "{}"));
-    assert_eq!(
-        decoder.feed(&stream, 0, 0).unwrap().consumed,
-        128.min(1) * 111
-    );
+    assert_eq!(decoder.feed(&stream, 0, 0).unwrap().consumed, 111);
 }
 
 #[test]
