@@ -20,8 +20,8 @@ use super::interval::{stored_schema, stored_values};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 
 /// A row group ends here, in encoded bytes: readers take a row group as their unit of work, and the encoder holds
-/// the open one in memory.
-const ROW_GROUP_BYTES: usize = 64 << 20;
+/// the open one in memory. A table of 50 columns gets some 100,000 rows a group, one of 16 a million.
+const ROW_GROUP_BYTES: usize = 32 << 20;
 
 /// Rows between two looks at the size of the open row group, so that one large batch cannot pass the limit by far.
 const ROWS_PER_LOOK: usize = 16_384;
@@ -363,7 +363,11 @@ fn dictionary_bytes(column: &ArrayRef) -> usize {
             values.extend(present.map(|row| column.value(row)));
         }
         (kind, [buffer]) if !matches!(kind, DataType::Dictionary(..)) => {
-            let Some(width) = kind.primitive_width() else {
+            let width = match kind {
+                DataType::FixedSizeBinary(width) => usize::try_from(*width).ok(),
+                kind => kind.primitive_width(),
+            };
+            let Some(width) = width else {
                 return 0;
             };
             let start = data.offset() * width;
