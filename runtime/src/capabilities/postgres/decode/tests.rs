@@ -7,7 +7,8 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use proptest::prelude::*;
 
 use super::fuzz_tests::{LAYOUTS, ROWS, check_stream, check_value, layout, row};
-use super::{Broken, Catalog, Column, Decoder, Decoding, Fed, Invalid, Layout, NOTE, Next};
+use super::layout::NOTE;
+use super::{Broken, Catalog, Column, Decoder, Decoding, Fed, Invalid, Layout, Next};
 
 /// A layout of one column `v`. `catalog`: rows of the catalog's answer, of which the last columns may be left out.
 fn plan(
