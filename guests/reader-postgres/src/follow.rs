@@ -1,6 +1,6 @@
 //! An incremental run on a server: which rows are new, and what the next run has to know.
 
-use dativo_connector::{Error, Result, log};
+use dativo_connector::{Error, ErrorKind, Result, log};
 
 use crate::incremental::{Cursor, Now, State, Window};
 use crate::server::Server;
@@ -171,7 +171,20 @@ impl Follow {
     pub fn state(&self, server: &Server) -> Result<State> {
         let mut state = self.state.clone();
         if self.is_open {
-            state.position = self.greatest(server)?.flatten();
+            state.position = match self.greatest(server) {
+                Ok(found) => found.flatten(),
+                // A first run may take hours, and its rows are worth more than a position: the horizon is what counts.
+                Err(error) if error.kind == ErrorKind::Unavailable => {
+                    log::write(
+                        log::Level::Warn,
+                        &format!(
+                            "the greatest cursor is not known, so that the next run looks through the whole table: {error}"
+                        ),
+                    );
+                    None
+                }
+                Err(error) => return Err(error),
+            };
         }
         Ok(state)
     }
