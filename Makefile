@@ -108,5 +108,5 @@ bench-csv: guests ## CSV against polars, duckdb and pyarrow (half an hour; QUICK
 	bench/csv/run.sh
 
 bench-postgres: guests ## PostgreSQL against duckdb, connectorx, polars, adbc and psycopg2 (an hour; QUICK=1: minutes)
-	cargo build --release -p dativo-wasm
+	cargo build --release -p dativo-wasm --bin dativo-wasm --example postgres_native
 	bench/postgres/run.sh
