@@ -100,8 +100,9 @@ fn decisions_do_no_io_and_read_no_clock() {
 }
 
 #[test]
-fn contracts_do_no_io_and_read_no_clock() {
-    for (name, text) in sources("runtime/src/contract") {
+fn contracts_and_the_decoder_of_rows_do_no_io_and_read_no_clock() {
+    let decoder = sources("runtime/src/capabilities/postgres/decode");
+    for (name, text) in sources("runtime/src/contract").into_iter().chain(decoder) {
         for word in [
             "std::fs",
             "std::net",

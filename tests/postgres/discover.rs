@@ -21,8 +21,6 @@ fn prepared() -> Database<'static> {
          create table \"Odd.Name\" (\"x\"\"y\" int4);
          create table hidden.t (n int4);
          create temp table passing (n int4);
-         create role guest login password 'pw-of-guest'; grant usage on schema sales to guest;
-         grant select on sales.orders, sales.lines, sales.big, sales.sums, sales.events, \"Odd.Name\" to guest;
          analyze;",
     );
     database
@@ -31,6 +29,10 @@ fn prepared() -> Database<'static> {
 #[test]
 fn discover_lists_what_the_role_may_read() {
     let database = prepared();
+    database.sql(
+        "create role guest login password 'pw-of-guest'; grant usage on schema sales to guest;
+         grant select on sales.orders, sales.lines, sales.big, sales.sums, sales.events, \"Odd.Name\" to guest;",
+    );
     let dir = TestDir::new();
     write_job(
         &dir,

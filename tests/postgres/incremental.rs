@@ -247,6 +247,7 @@ fn check(server: &Server, case: &Case, runs: u64) {
         std::thread::sleep(Duration::from_millis(50));
     }
     std::thread::sleep(case.wait);
+    database.settle();
     assert!(run_once(&dir, &mut dice, false));
     check_delivered(
         &dir,
@@ -363,8 +364,9 @@ impl Followed<'static> {
         cli(&self.dir, &["run", "job.yaml", "--json"])
     }
 
-    /// How many rows the next run reads.
+    /// How many rows the next run reads, when all that was written is settled.
     fn rows(&self) -> u64 {
+        self.database.settle();
         super::rows_read(&self.run())
     }
 

@@ -150,6 +150,15 @@ impl Database<'_> {
             .to_owned()
     }
 
+    /// Waits until every transaction of the server that began before now is over, those of other tests too.
+    pub fn settle(&self) {
+        let begun: u64 = self.sql("select txid_current()").parse().unwrap();
+        let oldest = "select txid_snapshot_xmin(txid_current_snapshot())";
+        while self.sql(oldest).parse::<u64>().unwrap() <= begun {
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+    }
+
     /// A script that some clients repeat beside the test, each on its own connection.
     pub fn clients(&self, script: &str, clients: u32, more: &[&str]) -> Clients {
         let file = tempfile::NamedTempFile::new().unwrap();

@@ -74,7 +74,8 @@ def parse(text, kind):
         return hstore(text)
     if pa.types.is_list(kind):
         is_range = pa.types.is_struct(kind.value_type) and names(kind.value_type) == RANGE
-        if is_range and not text.startswith('{"'):
+        # Of a multirange: in an array, a range with a comma has quotes around it.
+        if is_range and text[1] in "[(":
             return [parse(part, kind.value_type) for part in re.findall(r"[\[(].*?[\])]", text)]
         return [parse_nested(item, kind.value_type) for item in array(text)]
     if names(kind) == RANGE:

@@ -43,7 +43,7 @@ def floating(low, high):
 
 
 def day(rng):
-    year, month, date = rng.choice([1, 99, 1583, 1900, 1969, 1970, 2000, 2024, 9999, 20240, 294275]), rng.randint(1, 12), rng.randint(1, 28)
+    year, month, date = rng.choice([1, 99, 1583, 1900, 1969, 1970, 2000, 2024, 9999, 20240, 294245]), rng.randint(1, 12), rng.randint(1, 28)
     era = " BC" if year < 100 and rng.random() < 0.5 else ""
     return rng.choice([f"{year:04d}-{month:02d}-{date:02d}{era}", f"{rng.randint(1900, 2100)}-{month:02d}-{date:02d}"])
 

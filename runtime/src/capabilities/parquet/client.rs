@@ -3,12 +3,15 @@
 //! Knows no wasm and no files. A batch goes in, encoded bytes come out whenever a row group is complete; nothing of a
 //! row group is ready before its end, since its columns follow one another in the file.
 
-use std::collections::{BTreeMap, HashSet};
+mod choice;
+mod interval;
+
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::RecordBatch;
+use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::errors::ParquetError;
@@ -16,12 +19,13 @@ use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
-use super::interval::{stored_schema, stored_values};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use choice::{Choice, choices};
+use interval::{stored_schema, stored_values};
 
 /// A row group ends here, in encoded bytes: readers take a row group as their unit of work, and the encoder holds
-/// the open one in memory.
-const ROW_GROUP_BYTES: usize = 64 << 20;
+/// the open one in memory. A table of 50 columns gets some 100,000 rows a group, one of 16 a million.
+const ROW_GROUP_BYTES: usize = 32 << 20;
 
 /// Rows between two looks at the size of the open row group, so that one large batch cannot pass the limit by far.
 const ROWS_PER_LOOK: usize = 16_384;
@@ -138,8 +142,8 @@ impl Encoder {
     /// The writer, made for a file that begins with `first` where there is none yet.
     fn open(&mut self, first: Option<&RecordBatch>) -> Result<&mut ArrowWriter<Sink>> {
         if let Writer::Fresh(options) = &self.writer {
-            let plain = first.map_or_else(Vec::new, plain_columns);
-            let properties = options.properties(plain);
+            let choices = first.map_or_else(Vec::new, choices);
+            let properties = options.properties(&self.stored, &choices);
             let writer =
                 ArrowWriter::try_new(self.sink.clone(), self.stored.clone(), Some(properties))
                     .map_err(|error| broken(&error))?;
@@ -275,18 +279,23 @@ impl Options {
         Ok(options)
     }
 
-    /// `plain` are columns without a dictionary.
-    fn properties(&self, plain: Vec<ColumnPath>) -> WriterProperties {
+    /// `choices` are those for the columns of `schema`, or none.
+    fn properties(&self, schema: &Schema, choices: &[Choice]) -> WriterProperties {
         let metadata = self
             .metadata
             .iter()
             .map(|(key, value)| KeyValue::new(key.clone(), value.clone()))
             .collect();
-        let builder = plain
-            .into_iter()
-            .fold(WriterProperties::builder(), |builder, column| {
-                builder.set_column_dictionary_enabled(column, false)
-            });
+        let mut builder = WriterProperties::builder();
+        for (field, choice) in schema.fields().iter().zip(choices) {
+            let column = ColumnPath::from(field.name().as_str());
+            if !choice.has_dictionary {
+                builder = builder.set_column_dictionary_enabled(column.clone(), false);
+            }
+            if !choice.is_compressed && self.compression == Compression::SNAPPY {
+                builder = builder.set_column_compression(column, Compression::UNCOMPRESSED);
+            }
+        }
         builder
             .set_created_by(concat!("dativo-wasm ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(self.compression)
@@ -324,61 +333,6 @@ fn invalid(message: String) -> Failure {
     Failure::new(ErrorKind::InvalidConfig, message)
 }
 
-/// Rows of the first batch that are looked at for values that repeat.
-const SAMPLE_ROWS: usize = 4096;
-
-/// A dictionary is given up at this size, in bytes: the default of the encoder.
-const DICTIONARY_BYTES: usize = 1 << 20;
-
-/// Most columns that all have a dictionary: the encoder reserves some 70 KB for each before the first value.
-const MAX_DICTIONARIES: usize = 1024;
-
-/// Columns whose dictionary would be given up anyway, in every row group after a megabyte of work; and all of a table
-/// that is too wide for dictionaries.
-fn plain_columns(batch: &RecordBatch) -> Vec<ColumnPath> {
-    let fields = batch.schema();
-    let columns = fields.fields().iter().zip(batch.columns());
-    let is_wide = batch.num_columns() > MAX_DICTIONARIES;
-    columns
-        .filter(|(_, column)| is_wide || dictionary_bytes(column) > DICTIONARY_BYTES)
-        .map(|(field, _)| ColumnPath::from(field.name().as_str()))
-        .collect()
-}
-
-/// An estimate of what all different values of a column take. Of `n` values drawn from `d`, about `n * n / 2d` are
-/// there already; so the fewer repeat, the more there are. A value that follows itself is one draw: sorted columns have
-/// as many values as others.
-fn dictionary_bytes(column: &ArrayRef) -> usize {
-    let column = column.slice(0, column.len().min(SAMPLE_ROWS));
-    let data = column.to_data();
-    let mut values: Vec<&[u8]> = Vec::new();
-    let present = (0..column.len()).filter(|row| column.is_valid(*row));
-    match (column.data_type(), data.buffers()) {
-        (DataType::Utf8, _) => {
-            let column = column.as_string::<i32>();
-            values.extend(present.map(|row| column.value(row).as_bytes()));
-        }
-        (DataType::Binary, _) => {
-            let column = column.as_binary::<i32>();
-            values.extend(present.map(|row| column.value(row)));
-        }
-        (kind, [buffer]) if !matches!(kind, DataType::Dictionary(..)) => {
-            let Some(width) = kind.primitive_width() else {
-                return 0;
-            };
-            let start = data.offset() * width;
-            let column = &buffer.as_slice()[start..start + data.len() * width];
-            values.extend(present.map(|row| &column[row * width..(row + 1) * width]));
-        }
-        _ => return 0,
-    }
-    values.dedup();
-    let drawn = values.len();
-    let bytes: usize = values.iter().map(|value| value.len()).sum();
-    let repeated = drawn - values.into_iter().collect::<HashSet<_>>().len();
-    drawn * bytes / (2 * repeated).max(1)
-}
-
 /// What is encoded and not taken: shared between the encoder and the writer inside it.
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
@@ -414,7 +368,7 @@ impl io::Write for Sink {
 mod tests {
     use arrow::array::*;
     use arrow::compute::concat_batches;
-    use arrow::datatypes::{Field, Int32Type};
+    use arrow::datatypes::{DataType, Field, Int32Type};
     use parquet::arrow::arrow_reader::{
         ArrowReaderMetadata, ArrowReaderOptions, ParquetRecordBatchReaderBuilder,
     };
@@ -640,7 +594,7 @@ mod tests {
 
     #[test]
     fn a_row_group_also_ends_at_its_size() {
-        let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..100_u32).map(|i| {
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..50_u32).map(|i| {
             char::from(b'a' + (i % 26) as u8)
                 .to_string()
                 .repeat(1 << 20)

@@ -5,7 +5,6 @@
 
 mod client;
 mod host;
-mod interval;
 
 // Used without components by `examples/postgres_native.rs`.
 pub use client::Encoder;

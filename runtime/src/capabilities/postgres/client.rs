@@ -206,7 +206,7 @@ async fn advance(session: &mut Session, decoder: &mut Decoder, max_rows: usize) 
                 session.wire.shrink();
                 return Ok(Step::Batch);
             }
-            Next::Input { wanted } => session.wire.fill(wanted).await?,
+            Next::Input { wanted } => session.wire.fill_bulk(wanted).await?,
             Next::Message(_) => match session.wire.message().await? {
                 Message::ReadyForQuery(_) => return failure.map_or(Ok(Step::End), Err),
                 Message::ErrorResponse(body) => failure = Some(session.refused(&body)),

@@ -6,6 +6,7 @@
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use bytes::{Buf, BytesMut};
 use postgres_protocol::message::backend::Message;
@@ -19,6 +20,13 @@ use crate::capabilities::failure::Failure;
 /// What is read from the socket at a time, in bytes. It holds some hundred rows, so that they are decoded column by
 /// column while they are in the processor's cache.
 const INPUT_BYTES: usize = 256 << 10;
+
+/// Rows in bulk are worth a look from here on, in bytes; less is waited on for [`PAUSE`]. A server sends 8 KiB at a time,
+/// and to wake up for each of these costs both sides more than to decode them.
+const WORTH_BYTES: usize = 64 << 10;
+
+/// In which a fast server sends some 200 KiB, which the socket holds, and a slow one is not kept waiting.
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// Longest message that is taken from a server, in bytes: one row. The buffer grows to hold it.
 pub const MAX_MESSAGE_BYTES: usize = 64 << 20;
@@ -119,6 +127,30 @@ impl Wire {
                 return Err(lost(&io::Error::from(io::ErrorKind::UnexpectedEof)));
             }
             self.end += read;
+        }
+        Ok(())
+    }
+
+    /// [`Self::fill`] for rows in bulk: what comes a little later is read with it.
+    pub async fn fill_bulk(&mut self, wanted: usize) -> Result<(), Failure> {
+        self.fill(wanted).await?;
+        let Stream::Plain(stream) = &self.stream else {
+            return Ok(());
+        };
+        if self.end - self.start >= WORTH_BYTES {
+            return Ok(());
+        }
+        tokio::time::sleep(PAUSE).await;
+        while let Some(free) = self
+            .input
+            .get_mut(self.end..)
+            .filter(|free| !free.is_empty())
+        {
+            match stream.try_read(free) {
+                // That the connection ended is for the next `fill` to say.
+                Ok(0) | Err(_) => break,
+                Ok(read) => self.end += read,
+            }
         }
         Ok(())
     }

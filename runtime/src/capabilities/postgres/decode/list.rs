@@ -107,11 +107,10 @@ impl List {
             return fault(0, what, Hint::Nothing);
         }
         let dimensions = dimensions as usize;
-        if dimensions == 0 && parts.left() == 0 {
-            return self.end_outer(0);
-        }
-        if dimensions > MAX_DIMENSIONS {
-            return damaged();
+        match dimensions {
+            0 if parts.left() == 0 => return self.end_outer(0),
+            1..=MAX_DIMENSIONS => {}
+            _ => return damaged(),
         }
         let depth = self.levels.len();
         if dimensions != depth {

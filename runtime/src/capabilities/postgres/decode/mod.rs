@@ -22,9 +22,6 @@ mod print;
 mod text;
 mod wire;
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, RecordBatchOptions};
@@ -313,3 +310,8 @@ fn split<const N: usize>(
     // No field takes less than nothing: if the last one ends with its row, none went beyond it.
     is_whole && at.iter().zip(bodies).all(|(at, (_, end))| at == end)
 }
+
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod tests;
