@@ -159,12 +159,15 @@ impl Follow {
     fn greatest(&self, server: &Server) -> Result<Option<Option<Vec<String>>>> {
         let last = self.state.position.as_deref();
         let sql = self.cursor.greatest(&self.from, &self.filter, last);
+        let row = server.rows(&sql)?.into_iter().next();
+        // A null in the key is no position either: the last one stays.
         let width = self.state.columns.len();
-        let found = server.rows(&sql)?.into_iter().next().map(|row| {
-            row.is(0)
-                .then(|| (1..=width).map(|index| row.text(index)).collect())
-        });
-        Ok(found)
+        Ok(row.map(|row| match row.is(0) {
+            true => (1..=width)
+                .map(|index| row.get(index).map(str::to_owned))
+                .collect(),
+            false => None,
+        }))
     }
 
     /// What the next run has to know.
