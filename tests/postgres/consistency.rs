@@ -55,7 +55,7 @@ fn sums(dir: &TestDir, name: &str) -> Vec<i128> {
 #[test]
 fn four_instances_see_one_point_in_time_beside_writers_at_full_speed() {
     let database = with_accounts(server());
-    let clients = database.clients(MOVES, 4, &[]);
+    let clients = database.clients(MOVES, 4);
     let dir = TestDir::new();
     let mut before = 0;
     for round in 0..if soak() { 20 } else { 4 } {
@@ -114,7 +114,7 @@ fn ended(child: Child) -> (i32, Value) {
 fn a_split_that_loses_its_connection_is_read_again_and_every_row_is_there_once() {
     let database = with_accounts(server());
     let dir = TestDir::new();
-    let clients = database.clients(MOVES, 1, &[]);
+    let clients = database.clients(MOVES, 1);
     let child = start_slow_run(&dir, &database, 2);
     wait_for_readers(&database, 2);
     std::thread::sleep(Duration::from_millis(300));
@@ -192,11 +192,7 @@ fn a_server_that_stops_in_mid_run_leaves_nothing_visible_and_the_next_run_is_rig
 #[test]
 fn a_lock_that_is_never_released_does_not_hang_a_run_for_ever() {
     let database = with_accounts(server());
-    let blocker = database.clients(
-        "begin; lock table accounts; select pg_sleep(600); end;",
-        1,
-        &[],
-    );
+    let blocker = database.clients("begin; lock table accounts; select pg_sleep(600); end;", 1);
     let held = "select count(*) from pg_locks where relation = 'accounts'::regclass and mode = 'AccessExclusiveLock' and granted";
     while database.sql(held) == "0" {
         std::thread::sleep(Duration::from_millis(50));

@@ -206,7 +206,7 @@ fn check(server: &Server, case: &Case, runs: u64) {
         incremental["lag"] = json!(lag);
     }
     let reader = json!({ "connection_string": database.url("reader"), "table": case.table, "incremental": incremental });
-    let clients = database.clients(&writers(case), 5, &[]);
+    let clients = database.clients(&writers(case), 5);
     let mut dice = Dice(runs);
     let (mut killed, mut ended) = (0, 0);
     for number in 0..runs {
@@ -240,10 +240,6 @@ fn check(server: &Server, case: &Case, runs: u64) {
         );
     }
     clients.stop();
-    // The server notices that the clients are gone.
-    while database.sql("select count(*) from pg_stat_activity where application_name = 'pgbench' and datname = current_database()") != "0" {
-        std::thread::sleep(Duration::from_millis(50));
-    }
     std::thread::sleep(case.wait);
     database.settle();
     assert!(run_once(&dir, &mut dice, 2));

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -151,24 +152,31 @@ impl Database<'_> {
     pub fn settle(&self) {
         let begun: u64 = self.sql("select txid_current()").parse().unwrap();
         let oldest = "select txid_snapshot_xmin(txid_current_snapshot())";
+        let asked = Instant::now();
         while self.sql(oldest).parse::<u64>().unwrap() <= begun {
-            std::thread::sleep(std::time::Duration::from_millis(50));
+            assert!(
+                asked.elapsed() < Duration::from_secs(90),
+                "a transaction does not end: {}",
+                self.sql("select datname, state, query from pg_stat_activity where backend_xid is not null")
+            );
+            std::thread::sleep(Duration::from_millis(50));
         }
     }
 
     /// A script that some clients repeat beside the test, each on its own connection.
-    pub fn clients(&self, script: &str, clients: u32, more: &[&str]) -> Clients {
+    pub fn clients(&self, script: &str, clients: u32) -> Clients<'_> {
         let file = tempfile::NamedTempFile::new().unwrap();
         std::fs::write(file.path(), script).unwrap();
         let mut command = self.program("pgbench");
         command.args(["-n", "-j", "1", "-c", &clients.to_string(), "-T", "600"]);
-        command.arg("-f").arg(file.path()).args(more);
+        command.arg("-f").arg(file.path());
         let child = command
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
         Clients {
+            database: self,
             child,
             _script: file,
         }
@@ -176,12 +184,13 @@ impl Database<'_> {
 }
 
 /// Clients that go on until they are dropped.
-pub struct Clients {
+pub struct Clients<'a> {
+    database: &'a Database<'a>,
     child: Child,
     _script: tempfile::NamedTempFile,
 }
 
-impl Clients {
+impl Clients<'_> {
     /// Stops them; their open transactions are rolled back.
     pub fn stop(mut self) {
         assert!(
@@ -191,9 +200,14 @@ impl Clients {
     }
 }
 
-impl Drop for Clients {
+impl Drop for Clients<'_> {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+        // A backend that waits for a lock, or sleeps, does not see that its client is gone.
+        let mut psql = self.database.program("psql");
+        let end = "select pg_terminate_backend(pid, 10000) from pg_stat_activity \
+                   where datname = current_database() and application_name = 'pgbench'";
+        let _ = psql.args(["-Xqc", end]).output();
     }
 }
