@@ -83,6 +83,8 @@ soak: guests venv ## The heavy proofs: kills, a 1 GB table, random tables, fuzzi
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration exactly_once -- --nocapture
 	@echo "== CSV: a table of 1 GB, thousands of random ones, every cut"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration csv:: -- --nocapture
+	@echo "== Postgres: hundreds of runs that are followed and killed, hundreds of thousands of random rows"
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration postgres:: -- --nocapture
 	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
 	  $(MAKE) fuzz FUZZ_SECONDS=600; \
 	else \
@@ -106,5 +108,5 @@ bench-csv: guests ## CSV against polars, duckdb and pyarrow (half an hour; QUICK
 	bench/csv/run.sh
 
 bench-postgres: guests ## PostgreSQL against duckdb, connectorx, polars, adbc and psycopg2 (an hour; QUICK=1: minutes)
-	cargo build --release -p dativo-wasm
+	cargo build --release -p dativo-wasm --bin dativo-wasm --example postgres_native
 	bench/postgres/run.sh

@@ -16,13 +16,14 @@ use serde_json::{Value, json};
 use crate::support::postgres::Database;
 use crate::support::{Output, TestDir, cli, python};
 
-/// Writes the job `NAME.yaml` that reads what `reader`, its config, says, and writes Parquet to `out/NAME`.
+/// Writes the job `NAME.yaml`, which may lie in a folder, that reads what `reader`, its config, says, and writes Parquet to `out/NAME`.
 /// `more` are top-level keys of the job.
 fn write_job(dir: &TestDir, name: &str, reader: &Value, more: &Value) {
+    let out = name.trim_start_matches("jobs/");
     let mut job = json!({
         "tenant_id": "t",
         "source": { "reader": { "type": "custom", "implementation": "postgres", "config": reader } },
-        "target": { "writer": { "type": "custom", "implementation": "parquet", "config": { "path": format!("out/{name}") } } },
+        "target": { "writer": { "type": "custom", "implementation": "parquet", "config": { "path": format!("out/{out}") } } },
     });
     let more = more.as_object().unwrap();
     job.as_object_mut().unwrap().extend(more.clone());
@@ -33,6 +34,25 @@ fn write_job(dir: &TestDir, name: &str, reader: &Value, more: &Value) {
 fn run(dir: &TestDir, name: &str, reader: &Value, more: &Value) -> Output {
     write_job(dir, name, reader, more);
     cli(dir, &["run", &format!("{name}.yaml"), "--json"])
+}
+
+/// Runs such jobs, each a name, the reader's config and more keys, in one process. What came of each.
+fn run_all(dir: &TestDir, jobs: &[(String, Value, Value)]) -> Vec<Value> {
+    std::fs::create_dir(dir.path().join("jobs")).unwrap();
+    for (name, reader, more) in jobs {
+        write_job(dir, &format!("jobs/{name}"), reader, more);
+    }
+    let output = cli(dir, &["run", "jobs", "--json"]);
+    let report = output.json();
+    let runs = report["runs"].as_array().unwrap();
+    assert_eq!(runs.len(), jobs.len(), "{}", report["refused"]);
+    let find = |name: &String| {
+        runs.iter()
+            .find(|run| run["job"] == **name)
+            .unwrap()
+            .clone()
+    };
+    jobs.iter().map(|(name, ..)| find(name)).collect()
 }
 
 /// The error of a run that failed, or of a job that was refused; null where there is none.

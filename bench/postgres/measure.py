@@ -1,6 +1,6 @@
 """Runs every contestant in interleaved rounds and prints a Markdown table for each suite. See run.sh.
 
-Usage: measure.py BINARY DRAIN SERVER_AS_JSON FOLDER ROUNDS TABLE...
+Usage: measure.py BINARY NATIVE DRAIN SERVER_AS_JSON FOLDER ROUNDS TABLES
 """
 
 import json
@@ -34,6 +34,10 @@ class Contestant:
             return ["sh", "-c", f"exec \"$@\" -c '{copy}' >/dev/null", "sh", *PSQL], out
         if self.goal == "nowhere":
             return [DRAIN, self.who, self.table, streams, str(SERVER["port"])], out
+        if self.who == "native":
+            os.mkdir(out)
+            files = [out] if self.goal == "parquet" else []
+            return [NATIVE, f"{URL}?sslmode=disable", self.table, streams, *files], out
         if self.who != "ours":
             return [sys.executable, f"{HERE}/peer.py", self.who, self.table, self.goal, streams, URL, out], out
         reader = {"connection_string": f"{URL}?sslmode=disable", "table": self.table}
@@ -77,7 +81,7 @@ def measure(table, rounds):
     limits = [Contestant("psql", table, "nowhere", 1)]
     limits += [Contestant(how, table, "nowhere", streams) for how in ("copy", "rows", "copy-out") for streams in (1, 2)]
     goals = [Contestant(who, table, goal, streams) for goal in ("arrow", "parquet") for streams in (1, 2)
-             for who, able in ({"ours": (1, 2)} | PEERS).items() if streams in able]
+             for who, able in ({"ours": (1, 2), "native": (1, 2)} | PEERS).items() if streams in able]
     everyone = limits + goals
     interleave(everyone, rounds, table)
     return everyone
@@ -107,8 +111,9 @@ def report(table, everyone):
         yield f"| {' | '.join(line)} |"
 
 
-BINARY, DRAIN, SERVER, FOLDER, rounds, *tables = sys.argv[1:]
-BINARY, DRAIN, SERVER = os.path.abspath(BINARY), os.path.abspath(DRAIN), json.loads(SERVER)
+*PROGRAMS, SERVER, FOLDER, rounds, tables = sys.argv[1:]
+BINARY, NATIVE, DRAIN = map(os.path.abspath, PROGRAMS)
+SERVER, tables = json.loads(SERVER), tables.split()
 if len(CORES) < 2:
     sys.exit("the benchmark needs two cores")
 PSQL = [f"{SERVER['bin']}/psql", "-h", "127.0.0.1", "-p", str(SERVER["port"]), "-U", "by_trust", "-d", "bench", "-Xq"]
@@ -118,7 +123,7 @@ for goal in ("parquet", "arrow"):
     Contestant("ours", tables[-1], goal, 1).run()
 print(f"# Postgres\n\n{machine(BINARY, f'{HERE}/requirements.txt')}, PostgreSQL {SERVER['version']}.\n\nMedians of "
       f"interleaved rounds ({rounds}), each a whole process beside the server, on the same cores. A ratio is the median of "
-      "the rounds' ratios; below 1, ours took less. `nowhere`: the bytes are read and thrown away, as COPY BINARY through "
+      "the rounds' ratios; below 1, ours took less. `native` is our own host code called without components. `nowhere`: the bytes are read and thrown away, as COPY BINARY through "
       "psql, from the socket (`copy`), as binary rows (`rows`), or message by message through tokio-postgres (`copy-out`).",
       flush=True)
 for table in tables:

@@ -50,7 +50,8 @@ for table in $tables; do
   } | psql -d bench
 done
 
-"$venv/bin/python" bench/postgres/measure.py "$bin" target/bench/drain/release/drain "$server" "$home" "$rounds" $tables |
+"$venv/bin/python" bench/postgres/measure.py "$bin" target/release/examples/postgres_native \
+  target/bench/drain/release/drain "$server" "$home" "$rounds" "$tables" |
   tee target/bench/postgres.part
 mv target/bench/postgres.part target/bench/postgres.md
 echo "== written to target/bench/postgres.md" >&2

@@ -101,7 +101,7 @@ fn discover_lists_what_the_role_may_read() {
     let output = cli(&dir, &["discover", "job.yaml"]);
     for part in [
         "sales.orders",
-        "1000",
+        "1,000",
         "updated_at",
         "numeric(12,2)",
         "materialized view",

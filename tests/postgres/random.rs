@@ -2,11 +2,13 @@
 
 use serde_json::json;
 
-use super::{compare, write_job};
+use super::{compare, run_all};
 use crate::support::postgres::{Server, newer_server, server};
-use crate::support::{TestDir, cli, python, soak};
+use crate::support::{TestDir, python, soak};
 
 const TABLES: usize = 20;
+
+const BATCH_SIZES: [u32; 3] = [7, 300, 65_536];
 
 fn check(server: &Server, seed: &str, rows: usize) {
     let args =
@@ -16,21 +18,21 @@ fn check(server: &Server, seed: &str, rows: usize) {
     let database = server.database();
     database.sql(made["sql"].as_str().unwrap());
     let dir = TestDir::new();
-    std::fs::create_dir(dir.path().join("jobs")).unwrap();
-    let mut tables = Vec::new();
-    for table in 0..TABLES {
-        let name = format!("r{table}");
-        let parallelism = 1 + table % 3;
-        let batch_size = [7, 300, 65536][table % 3];
-        let reader = json!({ "connection_string": database.url("reader"), "table": name, "infinity": "saturate",
-            "batch_size": batch_size });
-        write_job(&dir, &name, &reader, &json!({ "parallelism": parallelism }));
-        let file = format!("{name}.yaml");
-        std::fs::rename(dir.path().join(&file), dir.path().join("jobs").join(&file)).unwrap();
-        tables.push((name.clone(), format!("select * from {name}")));
+    let tables: Vec<_> = (0..TABLES)
+        .map(|table| (format!("r{table}"), format!("select * from r{table}")))
+        .collect();
+    let jobs: Vec<_> = tables
+        .iter()
+        .enumerate()
+        .map(|(table, (name, _))| {
+            let reader = json!({ "connection_string": database.url("reader"), "table": name, "infinity": "saturate",
+                "batch_size": BATCH_SIZES[table % 3] });
+            (name.clone(), reader, json!({ "parallelism": 1 + table % 3 }))
+        })
+        .collect();
+    for (run, (name, _)) in run_all(&dir, &jobs).iter().zip(&tables) {
+        assert!(run["error"].is_null(), "{who}, {name}: {}", run["error"]);
     }
-    let output = cli(&dir, &["run", "jobs", "--json"]);
-    assert_eq!(output.code, 0, "{who}: {output:?}");
     let pairs: Vec<_> = tables
         .iter()
         .map(|(name, query)| (name.as_str(), query.as_str()))

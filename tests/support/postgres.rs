@@ -4,7 +4,7 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -17,9 +17,9 @@ pub struct Server {
     bin: PathBuf,
     folder: PathBuf,
     pub port: u16,
-    pub process: u64,
     pub version: u64,
-    alive: ChildStdin,
+    /// Ends with its standard input.
+    script: Child,
 }
 
 /// That of this machine, which all tests share.
@@ -47,13 +47,13 @@ impl Server {
         let mut command = Command::new(repository().join("tests/support/postgres.sh"));
         command.arg("run");
         command.envs(bin.map(|bin| ("POSTGRES_BIN", bin)));
-        let mut child = command
+        let mut script = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
             .unwrap();
         let mut line = String::new();
-        BufReader::new(child.stdout.take().unwrap())
+        BufReader::new(script.stdout.take().unwrap())
             .read_line(&mut line)
             .unwrap();
         let facts: Value = serde_json::from_str(&line)
@@ -63,18 +63,15 @@ impl Server {
             bin: path("bin"),
             folder: path("folder"),
             port: u16::try_from(facts["port"].as_u64().unwrap()).unwrap(),
-            process: facts["process"].as_u64().unwrap(),
             version: facts["version"].as_u64().unwrap(),
-            alive: child.stdin.take().unwrap(),
+            script,
         }
     }
 
     /// Ends the server at once; its clients lose their connections.
-    pub fn stop(self) {
-        drop(self.alive);
-        while std::path::Path::new(&format!("/proc/{}", self.process)).exists() {
-            std::thread::sleep(std::time::Duration::from_millis(20));
-        }
+    pub fn stop(mut self) {
+        drop(self.script.stdin.take());
+        self.script.wait().unwrap();
     }
 
     /// A file of `tls`.

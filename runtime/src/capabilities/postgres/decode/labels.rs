@@ -14,12 +14,15 @@ use super::wire::{Hint, Span, Step, fault};
 /// Labels that may be added to a type while it is read.
 const MAX_NEW_LABELS: usize = 65_536;
 
+const SLOTS: usize = 64;
+
 pub(super) struct Labels {
     keys: Fixed<i32>,
     labels: Vec<String>,
     numbers: HashMap<Box<[u8]>, i32>,
-    /// The last value's, since equal values often follow one another.
-    last: i32,
+    /// Where the number of a label was last found, by [`slot`]: most values are found there, without a hash that
+    /// nobody can make collide.
+    recent: [i32; SLOTS],
     known: usize,
     /// Made from `labels`, for all batches until there is a new one.
     dictionary: Option<ArrayRef>,
@@ -34,7 +37,7 @@ impl Labels {
                 .map(|(label, number)| (label.as_bytes().into(), number))
                 .collect(),
             labels: labels.to_vec(),
-            last: 0,
+            recent: [0; SLOTS],
             known: labels.len(),
             dictionary: None,
         }
@@ -53,20 +56,19 @@ impl Labels {
             keys,
             labels,
             numbers,
-            last,
+            recent,
             known,
             dictionary,
         } = self;
         keys.append_each(spans, |span| {
             let value = span.of(input).unwrap_or_default();
-            if labels
-                .get(*last as usize)
-                .is_some_and(|label| label.as_bytes() == value)
-            {
-                return Ok(Some(*last));
+            let recent = &mut recent[slot(value)];
+            let label = labels.get(*recent as usize);
+            if label.is_some_and(|label| label.as_bytes() == value) {
+                return Ok(Some(*recent));
             }
             if let Some(number) = numbers.get(value) {
-                *last = *number;
+                *recent = *number;
                 return Ok(Some(*number));
             }
             // Added to the type since the catalog was read.
@@ -80,11 +82,11 @@ impl Labels {
                     Hint::AsText,
                 );
             }
-            *last = labels.len() as i32;
+            *recent = labels.len() as i32;
             labels.push(label.to_owned());
-            numbers.insert(value.into(), *last);
+            numbers.insert(value.into(), *recent);
             *dictionary = None;
-            Ok(Some(*last))
+            Ok(Some(*recent))
         })
     }
 
@@ -98,4 +100,12 @@ impl Labels {
             DictionaryArray::<Int32Type>::try_new(keys.to_data().into(), dictionary.clone())?;
         Ok(Arc::new(array))
     }
+}
+
+fn slot(label: &[u8]) -> usize {
+    let ends = label.first().zip(label.last());
+    let (first, last) = ends.map_or((0, 0), |(first, last)| {
+        (usize::from(*first), usize::from(*last))
+    });
+    (label.len() + 7 * first + 31 * last) % SLOTS
 }

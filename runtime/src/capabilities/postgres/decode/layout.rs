@@ -1,5 +1,6 @@
 //! What each column of a result becomes in Arrow, and in which format it is asked for. Decided once, without I/O.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, IntervalUnit, Schema, SchemaRef, TimeUnit};
@@ -62,6 +63,14 @@ impl Layout {
                 message: format!("there is no column `{name}`"),
                 hint: None,
                 unknown_column: Some(name.clone()),
+            });
+        }
+        let mut names = HashSet::new();
+        if let Some(twice) = columns.iter().find(|column| !names.insert(&column.name)) {
+            return Err(Invalid {
+                message: format!("two columns are called `{}`", twice.name),
+                hint: Some("name each column of a `query` with `AS`".to_owned()),
+                unknown_column: None,
             });
         }
         let usual = ColumnOptions::default();
