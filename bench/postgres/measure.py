@@ -123,9 +123,9 @@ for goal in ("parquet", "arrow"):
     Contestant("ours", tables[-1], goal, 1).run()
 print(f"# Postgres\n\n{machine(BINARY, f'{HERE}/requirements.txt')}, PostgreSQL {SERVER['version']}.\n\nMedians of "
       f"interleaved rounds ({rounds}), each a whole process beside the server, on the same cores. A ratio is the median of "
-      "the rounds' ratios; below 1, ours took less. `native` is our own host code called without components. `nowhere`: the bytes are read and thrown away, as COPY BINARY through "
-      "psql, from the socket (`copy`), as binary rows (`rows`), or message by message through tokio-postgres (`copy-out`).",
-      flush=True)
+      "the rounds' ratios; below 1, ours took less. `native` is our own host code called without components. `nowhere`: the "
+      "bytes are read and thrown away, as COPY BINARY through psql, from the socket (`copy`), as binary rows (`rows`), or "
+      "message by message through tokio-postgres (`copy-out`).", flush=True)
 for table in tables:
     for line in report(table, measure(table, int(rounds))):
         print(line, flush=True)
