@@ -595,7 +595,7 @@ mod tests {
     #[test]
     fn a_row_group_also_ends_at_its_size() {
         let values: ArrayRef = Arc::new(StringArray::from_iter_values(
-            (0..3 * ROW_GROUP_BYTES / 2 >> 20).map(|i| {
+            (0..(3 * ROW_GROUP_BYTES / 2) >> 20).map(|i| {
                 char::from(b'a' + (i % 26) as u8)
                     .to_string()
                     .repeat(1 << 20)
