@@ -73,7 +73,7 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     for task in tasks {
         count += task.await??;
     }
-    println!("{{\"rows\": {count}}}");
+    dativo_wasm::report::result(&format!("{{\"rows\": {count}}}"));
     Ok(())
 }
 

@@ -180,7 +180,7 @@ const POINTS: [&str; 8] = [
 /// its end.
 fn run_once(dir: &TestDir, dice: &mut Dice, number: u64) -> bool {
     let mut command = command(dir, &["run", "job.yaml", "--json"]);
-    if number % 3 == 0 {
+    if number.is_multiple_of(3) {
         let point = POINTS[usize::try_from(dice.roll(8)).unwrap()];
         command.env("DATIVO_CRASH_AT", point);
     }

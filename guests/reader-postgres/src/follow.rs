@@ -18,6 +18,8 @@ pub struct Follow {
     state: State,
     /// Whether the position that this run reaches has still to be asked for.
     is_open: bool,
+    /// Asks for the least cursor of the rows that wait for the next run.
+    waiting: Option<Sql>,
 }
 
 impl Follow {
@@ -43,6 +45,7 @@ impl Follow {
             },
             cursor: cursor.clone(),
             is_open: false,
+            waiting: None,
         };
         match tables {
             Some(tables) => follow.by_transactions(server, tables, last)?,
@@ -76,8 +79,20 @@ impl Follow {
                 ),
             );
         }
+        let window = Window::new(last, &now);
+        let floor = match (&window, added.is_empty()) {
+            (Window::Since(_), true) => self.cursor.floor(last),
+            // Where whole tables are read, an index saves nothing.
+            _ => Vec::new(),
+        };
+        if let (true, Some(waiting)) = (self.cursor.has_lag(), now.waiting()) {
+            let mut filter = self.filter.clone();
+            filter.and().push(&waiting);
+            self.cursor.within_lag(&floor, &mut filter)?;
+            self.waiting = Some(self.cursor.least(&self.from, &filter));
+        }
         let (filter, position) = (&mut self.filter, self.state.position.as_deref());
-        match Window::new(last, &now) {
+        match window {
             Window::First => {
                 hold(&now, filter);
                 self.is_open = true;
@@ -88,9 +103,8 @@ impl Follow {
                 return Ok(());
             }
             Window::Since(start) => {
-                let position = position.filter(|_| self.cursor.has_lag());
-                now.new_since(start, &added, &self.cursor, position, filter)?;
-                self.is_small = position.is_some() && added.is_empty();
+                now.new_since(start, &added, &self.cursor, &floor, filter)?;
+                self.is_small = !floor.is_empty();
                 if !self.is_small {
                     log::write(
                         log::Level::Debug,
@@ -172,22 +186,31 @@ impl Follow {
 
     /// What the next run has to know.
     pub fn state(&self, server: &Server) -> Result<State> {
+        match self.asked(server) {
+            // A first run may take hours, and its rows are worth more than a position: the horizon is what counts.
+            Err(error) if error.kind == ErrorKind::Unavailable && self.state.horizon.is_some() => {
+                log::write(
+                    log::Level::Warn,
+                    &format!(
+                        "the greatest cursor is not known, so that the next run looks through the whole table: {error}"
+                    ),
+                );
+                Ok(State {
+                    position: None,
+                    ..self.state.clone()
+                })
+            }
+            state => state,
+        }
+    }
+
+    fn asked(&self, server: &Server) -> Result<State> {
         let mut state = self.state.clone();
         if self.is_open {
-            state.position = match self.greatest(server) {
-                Ok(found) => found.flatten(),
-                // A first run may take hours, and its rows are worth more than a position: the horizon is what counts.
-                Err(error) if error.kind == ErrorKind::Unavailable => {
-                    log::write(
-                        log::Level::Warn,
-                        &format!(
-                            "the greatest cursor is not known, so that the next run looks through the whole table: {error}"
-                        ),
-                    );
-                    None
-                }
-                Err(error) => return Err(error),
-            };
+            state.position = self.greatest(server)?.flatten();
+        }
+        if let Some(waiting) = &self.waiting {
+            state.waiting = server.rows(waiting)?.first().map(|row| row.text(0));
         }
         Ok(state)
     }

@@ -30,6 +30,8 @@ pub struct State {
     pub system: Option<String>,
     /// Oids of the tables and partitions that were read.
     pub tables: Vec<u32>,
+    /// The least cursor of the rows that were there and waited. The lag counts from it where it is below the position.
+    pub waiting: Option<String>,
 }
 
 /// The columns that a run follows.
@@ -134,14 +136,21 @@ impl Now {
         (count > 0).then(|| format!("{} >= {count}", after(self.horizon)))
     }
 
-    /// Adds the condition that a row version is new since the run that read up to `start`, and within the lag. Of a table
-    /// in `added`, which that run did not know, every row is: it may have been filled before it was attached or renamed.
+    /// The condition that a row version waits.
+    pub fn waiting(&self) -> Option<String> {
+        let count = self.next - self.horizon;
+        (count > 0).then(|| format!("{} < {count}", after(self.horizon)))
+    }
+
+    /// Adds the condition that a row version is new since the run that read up to `start`, and at most the lag below the
+    /// cursors in `floor`. Of a table in `added`, which that run did not know, every row is: it may have been filled
+    /// before it was attached or renamed.
     pub fn new_since(
         &self,
         start: i64,
         added: &[u32],
         cursor: &Cursor,
-        last: Option<&[String]>,
+        floor: &[String],
         filter: &mut Sql,
     ) -> Result<()> {
         filter.and();
@@ -157,9 +166,7 @@ impl Now {
             filter.push("\n  OR ");
         }
         filter.push(&self.since(start));
-        if let Some(last) = last {
-            cursor.within_lag(last, filter)?;
-        }
+        cursor.within_lag(floor, filter)?;
         if !added.is_empty() {
             filter.push(")");
         }
@@ -243,30 +250,82 @@ impl Cursor {
         quote(&self.columns[0].0)
     }
 
-    /// Adds to a condition that a row's cursor is at most the lag below `position`, which an index on it can serve.
-    fn within_lag(&self, position: &[String], filter: &mut Sql) -> Result<()> {
-        let (Some(lag), Some(last)) = (self.lag, position.first()) else {
+    /// The cursors from which the next run counts the lag. None without a lag, or before the first cursor.
+    pub fn floor(&self, last: Option<&State>) -> Vec<String> {
+        let position = last.and_then(|last| last.position.as_ref()?.first());
+        match (self.lag, position) {
+            (Some(_), Some(position)) => {
+                let waiting = last.and_then(|last| last.waiting.as_ref());
+                [Some(position), waiting]
+                    .into_iter()
+                    .flatten()
+                    .cloned()
+                    .collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
+    /// Adds to a condition that a row's cursor is at most the lag below the least of `floor`, which an index on it can
+    /// serve.
+    pub fn within_lag(&self, floor: &[String], filter: &mut Sql) -> Result<()> {
+        let (Some(lag), false) = (self.lag, floor.is_empty()) else {
             return Ok(());
+        };
+        let least = |number: &dyn Fn(&str) -> Option<i64>| {
+            let numbers = floor
+                .iter()
+                .map(|value| number(value).ok_or_else(|| unreadable(value)));
+            numbers
+                .collect::<Result<Vec<i64>>>()
+                .map(|numbers| numbers.into_iter().min().unwrap_or_default())
         };
         let (cursor, kind) = (self.cursor(), &self.columns[0].1);
         filter.push(&format!("\n  AND ({cursor} >= "));
         match lag {
             Lag::Number(number) => {
-                let last: i64 = last.parse().map_err(|_| unreadable(last))?;
+                let last = least(&|value| value.parse().ok())?;
                 filter.push_value(&last.saturating_sub(number).to_string(), "bigint");
             }
             Lag::Seconds(seconds) if self.class == Class::Uuid => {
-                let last = uuid_ms(last).ok_or_else(|| unreadable(last))?;
+                let last = least(&uuid_ms)?;
                 filter.push_value(&uuid_at(last.saturating_sub(milliseconds(seconds))), "uuid");
             }
             Lag::Seconds(seconds) => {
-                filter.push_value(last, kind);
-                filter.push(" - ");
+                filter.push("LEAST(");
+                for (index, value) in floor.iter().enumerate() {
+                    filter.push(if index > 0 { ", " } else { "" });
+                    filter.push_value(value, kind);
+                }
+                filter.push(") - ");
                 filter.push_value(&format!("{seconds} seconds"), "interval");
             }
         }
         filter.push(&format!(" OR {cursor} IS NULL)"));
         Ok(())
+    }
+
+    /// Asks for the least cursor of the rows of `from` that meet `filter`.
+    pub fn least(&self, from: &str, filter: &Sql) -> Sql {
+        let value = self.value(0);
+        // `NULLS FIRST` keeps the server from walking an index from its beginning to the few rows that wait.
+        Sql {
+            text: format!(
+                "SELECT p.c0::text\nFROM (SELECT {value} AS c0{from}{}) AS p\nWHERE p.c0 IS NOT NULL\n\
+                 ORDER BY p.c0 NULLS FIRST\nLIMIT 1",
+                filter.text
+            ),
+            parameters: filter.parameters.clone(),
+        }
+    }
+
+    /// A column of the position. Nothing comes after infinity, so it cannot be one.
+    fn value(&self, index: usize) -> String {
+        let name = quote(&self.columns[index].0);
+        match (index, self.class) {
+            (0, Class::Date) => format!("CASE WHEN pg_catalog.isfinite({name}) THEN {name} END"),
+            _ => name,
+        }
     }
 
     /// Asks for the greatest position among the rows of `from` that meet `filter`, and whether it is behind `last`. One row
@@ -275,18 +334,8 @@ impl Cursor {
         let names: Vec<String> = (0..self.columns.len())
             .map(|index| format!("p.c{index}"))
             .collect();
-        let inner: Vec<String> = self
-            .columns
-            .iter()
-            .enumerate()
-            .map(|(index, (name, _))| match (index, self.class) {
-                // Nothing comes after infinity, so it cannot be a position.
-                (0, Class::Date) => {
-                    let name = quote(name);
-                    format!("CASE WHEN pg_catalog.isfinite({name}) THEN {name} END AS c0")
-                }
-                _ => format!("{} AS c{index}", quote(name)),
-            })
+        let inner: Vec<String> = (0..self.columns.len())
+            .map(|index| format!("{} AS c{index}", self.value(index)))
             .collect();
         let mut sql = Sql {
             text: String::from("SELECT "),
@@ -528,17 +577,18 @@ mod tests {
         let since = "((xmin::text::bigint - 40) & 4294967295) < 60";
         assert_eq!(now.since(40), since);
         let by_at = cursor("integer", r#"{"cursor": "at", "lag": 5}"#).unwrap();
-        let check = |added: &[u32], last: Option<&[String]>, expected: String| {
+        let check = |added: &[u32], floor: &[String], expected: String| {
             let mut filter = Sql::default();
-            now.new_since(40, added, &by_at, last, &mut filter).unwrap();
+            now.new_since(40, added, &by_at, floor, &mut filter)
+                .unwrap();
             assert_eq!(filter.text, format!("\nWHERE {expected}"));
         };
-        check(&[], None, since.to_owned());
+        check(&[], &[], since.to_owned());
         let lag = "\n  AND (\"at\" >= $1::bigint OR \"at\" IS NULL)";
-        check(&[], Some(&position(&["9", "1"])), format!("{since}{lag}"));
+        check(&[], &position(&["9"]), format!("{since}{lag}"));
         check(
             &[7, 8],
-            Some(&position(&["9", "1"])),
+            &position(&["9"]),
             format!("(tableoid = ANY ('{{7,8}}'::oid[]) AND {held}\n  OR {since}{lag})"),
         );
     }
@@ -568,13 +618,17 @@ mod tests {
     }
 
     #[test]
-    fn the_lag_is_a_floor_below_the_last_position() {
-        let check = |kind, lag: &str, last: &str, expected: &[&str]| {
+    fn the_lag_is_a_floor_below_what_was_read_and_what_waits() {
+        let check = |kind, lag: &str, position: &str, waiting: Option<&str>, expected: &[&str]| {
             let by_at = cursor(kind, &format!(r#"{{"cursor": "at", "lag": {lag}}}"#)).unwrap();
+            let last = State {
+                position: Some(vec![position.to_owned(), "1".to_owned()]),
+                waiting: waiting.map(str::to_owned),
+                ..State::default()
+            };
             let mut filter = Sql::default();
-            by_at
-                .within_lag(&position(&[last, "1"]), &mut filter)
-                .unwrap();
+            let floor = by_at.floor(Some(&last));
+            by_at.within_lag(&floor, &mut filter).unwrap();
             assert!(
                 filter.text.ends_with(" OR \"at\" IS NULL)"),
                 "{}",
@@ -588,24 +642,40 @@ mod tests {
                 .collect();
             assert_eq!(values, expected);
         };
-        check("integer", "10", "25", &["15"]);
-        check(
-            "bigint",
-            "10",
-            "-9223372036854775808",
-            &["-9223372036854775808"],
-        );
+        check("integer", "10", "25", None, &["15"]);
+        check("integer", "10", "25", Some("7"), &["-3"]);
+        check("integer", "10", "25", Some("99"), &["15"]);
+        let least = "-9223372036854775808";
+        check("bigint", "10", least, None, &[least]);
+        let last = "2024-01-09";
+        check("date", r#""2d""#, last, None, &[last, "172800 seconds"]);
+        let waiting = "2024-01-02";
         check(
             "date",
             r#""2d""#,
-            "2024-01-09",
-            &["2024-01-09", "172800 seconds"],
+            last,
+            Some(waiting),
+            &[last, waiting, "172800 seconds"],
         );
         check(
             "uuid",
             r#""1m""#,
             "018f0000-ea60-7abc-8000-000000000001",
+            None,
             &["018f0000-0000-0000-0000-000000000000"],
         );
+    }
+
+    #[test]
+    fn without_a_lag_or_a_position_there_is_no_floor() {
+        let state = State {
+            position: Some(position(&["1", "1"])),
+            ..State::default()
+        };
+        let plain = cursor("integer", r#"{"cursor": "at"}"#).unwrap();
+        assert_eq!(plain.floor(Some(&state)), position(&[]));
+        let lagging = cursor("integer", r#"{"cursor": "at", "lag": 1}"#).unwrap();
+        assert_eq!(lagging.floor(Some(&State::default())), position(&[]));
+        assert_eq!(lagging.floor(Some(&state)), position(&["1"]));
     }
 }

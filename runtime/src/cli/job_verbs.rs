@@ -135,7 +135,13 @@ fn grants(plan: &ComponentPlan) -> String {
 }
 
 fn columns(schema: &Schema) -> Vec<Value> {
-    let column = |field: &FieldRef| json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable(), "note": note(field) });
+    let column = |field: &FieldRef| {
+        let mut column = json!({ "name": field.name(), "type": field.data_type().to_string(), "nullable": field.is_nullable() });
+        if let Some(note) = note(field) {
+            column["note"] = json!(note);
+        }
+        column
+    };
     schema.fields().iter().map(column).collect()
 }
 

@@ -594,11 +594,13 @@ mod tests {
 
     #[test]
     fn a_row_group_also_ends_at_its_size() {
-        let values: ArrayRef = Arc::new(StringArray::from_iter_values((0..50_u32).map(|i| {
-            char::from(b'a' + (i % 26) as u8)
-                .to_string()
-                .repeat(1 << 20)
-        })));
+        let values: ArrayRef = Arc::new(StringArray::from_iter_values(
+            (0..(3 * ROW_GROUP_BYTES / 2) >> 20).map(|i| {
+                char::from(b'a' + (i % 26) as u8)
+                    .to_string()
+                    .repeat(1 << 20)
+            }),
+        ));
         let batch = RecordBatch::try_from_iter([("s", values)]).unwrap();
         let mut encoder = Encoder::create(batch.schema(), r#"{"compression":"none"}"#).unwrap();
         let mut taken = 0;

@@ -44,7 +44,7 @@ pub(super) enum Appender {
     Text(Text),
     Jsonb(Text),
     Printed(Text, Print),
-    Enum(Labels),
+    Enum(Box<Labels>),
     List(Box<List>),
     Composite(Box<Composite>),
     Range(Box<Range>),
@@ -76,7 +76,7 @@ impl Appender {
             Kind::Text => Self::Text(Text::default()),
             Kind::Jsonb => Self::Jsonb(Text::default()),
             Kind::Printed(print) => Self::Printed(Text::default(), *print),
-            Kind::Enum(labels) => Self::Enum(Labels::new(labels)),
+            Kind::Enum(labels) => Self::Enum(Box::new(Labels::new(labels))),
             Kind::List {
                 framing,
                 dimensions,
