@@ -79,6 +79,47 @@ fn four_instances_see_one_point_in_time_beside_writers_at_full_speed() {
     clients.stop();
 }
 
+#[test]
+fn a_replica_is_read_and_followed_like_its_primary() {
+    let primary = Server::start(None);
+    let database = with_accounts(&primary);
+    let replica = primary.replica();
+    let copy = replica.existing(&database.name);
+    let clients = database.clients(MOVES, 2);
+    let dir = TestDir::new();
+    for round in 0..2 {
+        let name = format!("round{round}");
+        let output = run(&dir, &name, &config(&copy), &json!({ "parallelism": 4 }));
+        assert_eq!(rows_read(&output), ACCOUNTS);
+        let rows = i128::from(ACCOUNTS);
+        assert_eq!(sums(&dir, &name)[..3], [rows, rows, 0], "round {round}");
+    }
+    clients.stop();
+
+    database.sql(
+        "create table t (id int8 primary key, at timestamptz); insert into t select n, now() from generate_series(1, 9) n;",
+    );
+    let reader = json!({ "connection_string": copy.url("reader"), "table": "t", "incremental": { "cursor": "at" } });
+    let next = || {
+        let written = database.sql("select pg_current_wal_lsn()");
+        while copy.sql(&format!("select pg_last_wal_replay_lsn() >= '{written}'")) != "t" {
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        rows_read(&run(
+            &dir,
+            "followed",
+            &reader,
+            &json!({ "parallelism": 2 }),
+        ))
+    };
+    assert_eq!((next(), next()), (9, 0));
+    database.sql("insert into t values (10, '2000-01-01'); update t set at = now() where id < 3");
+    assert_eq!((next(), next()), (3, 0));
+    // The primary has the same rows, and so has what follows from the replica's state.
+    let reader = json!({ "connection_string": database.url("reader"), "table": "t", "incremental": { "cursor": "at" } });
+    assert_eq!(rows_read(&run(&dir, "followed", &reader, &json!({}))), 0);
+}
+
 /// Begins a run that takes some seconds, since the test's rows are slow: each costs a short sleep.
 fn start_slow_run(dir: &TestDir, database: &Database<'_>, parallelism: u32) -> Child {
     // A view over the table would be read by one instance: the sleep stands in the condition.

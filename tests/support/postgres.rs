@@ -2,6 +2,7 @@
 //!
 //! `postgres.sh` starts them and says which roles they have. They end with this process, however that ends.
 
+use std::ffi::OsString;
 use std::io::{BufRead, BufReader, Write};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -9,7 +10,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{python_program, repository};
 
@@ -45,9 +46,21 @@ pub fn newer_server() -> &'static Server {
 impl Server {
     /// One for a single test, which may stop it. `bin` is where its programs are.
     pub fn start(bin: Option<PathBuf>) -> Self {
+        Self::start_with(bin.map(|bin| ("POSTGRES_BIN", bin.into_os_string())))
+    }
+
+    /// One that follows this one.
+    pub fn replica(&self) -> Self {
+        let primary = json!({ "socket": self.folder, "port": self.port }).to_string();
+        Self::start_with([
+            ("POSTGRES_BIN", self.bin.clone().into_os_string()),
+            ("POSTGRES_PRIMARY", primary.into()),
+        ])
+    }
+
+    fn start_with(variables: impl IntoIterator<Item = (&'static str, OsString)>) -> Self {
         let mut command = Command::new(repository().join("tests/support/postgres.sh"));
-        command.arg("run");
-        command.envs(bin.map(|bin| ("POSTGRES_BIN", bin)));
+        command.arg("run").envs(variables);
         let mut script = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
@@ -87,17 +100,18 @@ impl Server {
         self.create(&name, "")
     }
 
-    pub fn create(&self, name: &str, options: &str) -> Database<'_> {
-        let database = Database {
+    /// One that exists, as on a replica.
+    pub fn existing(&self, name: &str) -> Database<'_> {
+        Database {
             server: self,
             name: name.to_owned(),
-        };
-        let postgres = Database {
-            server: self,
-            name: "postgres".to_owned(),
-        };
+        }
+    }
+
+    pub fn create(&self, name: &str, options: &str) -> Database<'_> {
+        let postgres = self.existing("postgres");
         postgres.sql(&format!("create database \"{name}\" {options};"));
-        database
+        self.existing(name)
     }
 }
 

@@ -8,6 +8,7 @@
 #
 # POSTGRES_BIN=FOLDER    the server's programs (else the newest below /usr/lib/postgresql, else those on the PATH)
 # POSTGRES_HOME=FOLDER   where its files are and stay (else a new folder below the temporary one)
+# POSTGRES_PRIMARY=JSON  what another such server printed: this one is a replica of it
 #
 # Through the socket `postgres` is trusted. Through TCP these roles have the password `pw-of-ROLE`: `reader` (SCRAM, may
 # read everything), `stranger` (the same, may read nothing), `by_md5`, `by_password`, `only_tls`, `only_plain`; `by_trust`
@@ -105,6 +106,16 @@ free_port() {
   python3 -c "import socket; s = socket.socket(); s.bind(('127.0.0.1', 0)); print(s.getsockname()[1])"
 }
 
+make_replica() {
+  local -a primary
+  read -r -a primary < <(python3 -c "
+import json, sys
+server = json.loads(sys.argv[1])
+print(server['socket'], server['port'])" "$POSTGRES_PRIMARY")
+  (as_user "$bin/pg_basebackup" -h "${primary[0]}" -p "${primary[1]}" -U postgres -D "$data" -R --checkpoint=fast --no-sync)
+  echo "unix_socket_directories = '$home'" >>"$data/postgresql.conf"
+}
+
 make_cluster() {
   local tls=''
   (as_user "$bin/initdb" -D "$data" -U postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync) >/dev/null
@@ -127,7 +138,7 @@ max_connections = 100
 timezone = 'Asia/Kathmandu'$tls
 CONF
   {
-    echo "local all all trust"
+    echo "local all,replication all trust"
     if [[ -n $tls ]]; then
       echo "hostssl all by_cert all cert"
       echo "hostssl all only_tls all scram-sha-256"
@@ -178,7 +189,9 @@ run() {
   bin=$(reachable_programs)
   data=$home/data
   local is_new=''
-  if [[ ! -s $data/PG_VERSION ]]; then
+  if [[ -n ${POSTGRES_PRIMARY:-} ]]; then
+    make_replica
+  elif [[ ! -s $data/PG_VERSION ]]; then
     is_new=yes
     make_cluster
   fi
