@@ -203,7 +203,8 @@ fn check(server: &Server, case: &Case, runs: u64) {
     let dir = TestDir::new();
     let mut incremental = json!({ "cursor": "at", "key": "id" });
     if let Some(lag) = case.lag {
-        incremental["lag"] = json!(lag);
+        // A number where the cursor is one.
+        incremental["lag"] = lag.parse::<u64>().map_or(json!(lag), |lag| json!(lag));
     }
     let reader = json!({ "connection_string": database.url("reader"), "table": case.table, "incremental": incremental });
     let clients = database.clients(&writers(case), 5);
@@ -302,6 +303,17 @@ fn every_version_arrives_once_by_integer() {
     let case = Case {
         kind: "int8",
         cursor: "extract(epoch from now())::int8 / 2",
+        ..BY_TIME
+    };
+    check(server(), &case, runs());
+}
+
+#[test]
+fn every_version_arrives_once_by_integer_within_a_window() {
+    let case = Case {
+        kind: "int8",
+        cursor: "extract(epoch from now())::int8 / 2",
+        lag: Some("30"),
         ..BY_TIME
     };
     check(server(), &case, runs());
