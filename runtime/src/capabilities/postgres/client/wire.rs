@@ -3,7 +3,7 @@
 //! Knows framing and nothing of what messages mean. Source: PostgreSQL documentation, "Message Flow" and "Message
 //! Formats"; the messages themselves are those of `postgres-protocol`.
 
-use std::io;
+use std::io::{self, Read as _};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -48,6 +48,7 @@ pub struct Wire {
 pub enum Stream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+    Closed,
 }
 
 impl AsyncRead for Stream {
@@ -59,6 +60,7 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Self::Plain(stream) => Pin::new(stream).poll_read(context, buffer),
             Self::Tls(stream) => Pin::new(stream).poll_read(context, buffer),
+            Self::Closed => Poll::Ready(Err(io::ErrorKind::NotConnected.into())),
         }
     }
 }
@@ -91,6 +93,7 @@ impl Wire {
                 Ok(()) => stream.flush().await,
                 failed => failed,
             },
+            Stream::Closed => Err(io::ErrorKind::NotConnected.into()),
         };
         self.output.clear();
         sent.map_err(|error| lost(&error))
@@ -131,27 +134,32 @@ impl Wire {
         Ok(())
     }
 
-    /// [`Self::fill`] for rows in bulk: what comes a little later is read with it.
+    /// [`Self::fill`] for rows in bulk: what comes a little later is read with it. If the future is dropped meanwhile, the
+    /// connection is closed.
     pub async fn fill_bulk(&mut self, wanted: usize) -> Result<(), Failure> {
         self.fill(wanted).await?;
-        let Stream::Plain(stream) = &self.stream else {
-            return Ok(());
-        };
-        if self.end - self.start >= WORTH_BYTES {
+        if self.end - self.start >= WORTH_BYTES || !matches!(self.stream, Stream::Plain(_)) {
             return Ok(());
         }
+        let Stream::Plain(stream) = std::mem::replace(&mut self.stream, Stream::Closed) else {
+            return Ok(());
+        };
+        // Nobody watches the socket during the pause: every piece that comes would wake a thread.
+        let socket = stream.into_std().map_err(|error| lost(&error))?;
         tokio::time::sleep(PAUSE).await;
         while let Some(free) = self
             .input
             .get_mut(self.end..)
             .filter(|free| !free.is_empty())
         {
-            match stream.try_read(free) {
+            match (&socket).read(free) {
                 // That the connection ended is for the next `fill` to say.
                 Ok(0) | Err(_) => break,
                 Ok(read) => self.end += read,
             }
         }
+        let stream = TcpStream::from_std(socket).map_err(|error| lost(&error))?;
+        self.stream = Stream::Plain(stream);
         Ok(())
     }
 
