@@ -265,7 +265,7 @@ fn check(server: &Server, case: &Case, runs: u64) {
 }
 
 fn runs() -> u64 {
-    if soak() { 60 } else { 10 }
+    if soak() { 120 } else { 10 }
 }
 
 const BY_TIME: Case = Case {

@@ -22,7 +22,9 @@ struct Drained {
 async fn main() -> Result<()> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let [mode, table, streams, port] = args.as_slice() else {
-        return Err(Error::other("usage: drain copy|rows|copy-out TABLE STREAMS PORT"));
+        return Err(Error::other(
+            "usage: drain copy|rows|copy-out TABLE STREAMS PORT",
+        ));
     };
     let port = port.parse().map_err(Error::other)?;
     let streams: u64 = streams.parse().map_err(Error::other)?;
@@ -117,7 +119,9 @@ impl Connection {
             filled: 0,
         };
         let settings = b"\0\x03\0\0user\0by_trust\0database\0bench\0\0";
-        connection.socket.write_all(&(settings.len() as u32 + 4).to_be_bytes())?;
+        connection
+            .socket
+            .write_all(&(settings.len() as u32 + 4).to_be_bytes())?;
         connection.socket.write_all(settings)?;
         connection.until_ready(|_, _| ())?;
         Ok(connection)
@@ -177,7 +181,11 @@ impl Connection {
                 }
                 let body = &self.buffer[at + 5..at + length];
                 match kind {
-                    b'E' => return Err(Error::other(String::from_utf8_lossy(body).replace('\0', " "))),
+                    b'E' => {
+                        return Err(Error::other(
+                            String::from_utf8_lossy(body).replace('\0', " "),
+                        ));
+                    }
                     b'Z' => {
                         self.filled = 0;
                         return Ok(());
