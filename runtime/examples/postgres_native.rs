@@ -57,13 +57,12 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
                 count += batch.num_rows();
                 if let Some(output) = &mut output {
                     output.encoder.write(&batch)?;
-                    let ready = output.encoder.take()?;
-                    output.put(&ready)?;
+                    output.put()?;
                 }
             }
             if let Some(output) = &mut output {
-                let last = output.encoder.finish()?;
-                output.put(&last)?;
+                output.encoder.finish()?;
+                output.put()?;
                 output.file.sync_all().map_err(io)?;
             }
             Ok::<_, Failure>(count)
@@ -93,9 +92,16 @@ impl Output {
         })
     }
 
-    fn put(&mut self, bytes: &[u8]) -> Result<()> {
-        self.digest.update(bytes);
-        self.file.write_all(bytes).map_err(io)
+    /// Writes what is ready.
+    fn put(&mut self) -> Result<()> {
+        loop {
+            let ready = self.encoder.take();
+            if ready.is_empty() {
+                return Ok(());
+            }
+            self.digest.update(&ready);
+            self.file.write_all(&ready).map_err(io)?;
+        }
     }
 }
 

@@ -163,20 +163,24 @@ struct OpenFile {
 impl OpenFile {
     fn append(&mut self, batch: RecordBatch) -> Result<()> {
         self.encoder.write(batch)?;
-        let ready = self.encoder.take()?;
-        self.gather(ready);
-        if self.waiting_bytes >= PART_BYTES {
-            self.put()?;
-        }
+        self.gather()?;
         self.held_bytes = self.encoder.memory() + self.waiting_bytes;
         Ok(())
     }
 
-    fn gather(&mut self, bytes: Blob) {
-        let size = bytes.size();
-        if size > 0 {
+    /// Takes what is ready, and uploads it in parts.
+    fn gather(&mut self) -> Result<()> {
+        loop {
+            let ready = self.encoder.take()?;
+            let size = ready.size();
+            if size == 0 {
+                return Ok(());
+            }
             self.waiting_bytes += size;
-            self.waiting.push(bytes);
+            self.waiting.push(ready);
+            if self.waiting_bytes >= PART_BYTES {
+                self.put()?;
+            }
         }
     }
 
@@ -190,9 +194,12 @@ impl OpenFile {
     }
 
     fn stage(mut self) -> Result<StagedFile> {
-        let last = self.encoder.finish()?;
-        self.gather(last);
-        self.put()?;
+        self.encoder.finish()?;
+        self.gather()?;
+        // An upload has at least one part.
+        if self.waiting_bytes > 0 || self.parts == 0 {
+            self.put()?;
+        }
         let staged = self.upload.stage()?;
         Ok(StagedFile {
             token: staged.token,

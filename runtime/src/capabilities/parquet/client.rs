@@ -6,9 +6,9 @@
 mod choice;
 mod interval;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
@@ -33,8 +33,14 @@ const ROWS_PER_LOOK: usize = 16_384;
 /// Largest `row_group_rows`: ten times what readers are tuned for.
 const MAX_ROW_GROUP_ROWS: u64 = 10 << 20;
 
+/// What is taken at a time, in bytes: a part of an upload.
+pub const MAX_TAKE_BYTES: usize = 8 << 20;
+
 /// What the footer keeps of each column of a finished row group: statistics, offsets and page indexes.
 const FOOTER_BYTES_PER_COLUMN_CHUNK: usize = 1024;
+
+/// Rows of a page, at most. The open page of each column is held in memory as it is before compression.
+const PAGE_ROWS: usize = 10_000;
 
 const DEFAULT_ROW_GROUP_ROWS: usize = 1 << 20;
 
@@ -112,12 +118,9 @@ impl Encoder {
         Ok(())
     }
 
-    /// Encoded bytes that are ready and were not taken.
-    pub fn take(&mut self) -> Result<Vec<u8>> {
-        match self.writer {
-            Writer::Gone(_) => Err(finished()),
-            Writer::Fresh(_) | Writer::Open(_) => Ok(self.sink.drain()),
-        }
+    /// Encoded bytes that are ready and were not taken, at most [`MAX_TAKE_BYTES`]; none where there are none.
+    pub fn take(&mut self) -> Vec<u8> {
+        self.sink.drain()
     }
 
     /// Encoded bytes so far, taken or not, with an estimate of the open row group.
@@ -129,14 +132,14 @@ impl Encoder {
         }
     }
 
-    /// The bytes after the last `take`. Only `rows` and `size` answer afterwards.
-    pub fn finish(&mut self) -> Result<Vec<u8>> {
+    /// Ends the file: all of it can be taken.
+    pub fn finish(&mut self) -> Result<()> {
         let writer = self.open(None)?;
         let finished = writer.finish();
         let bytes = writer.bytes_written() as u64;
         self.writer = Writer::Gone(bytes);
         finished.map_err(|error| broken(&error))?;
-        Ok(self.sink.drain())
+        Ok(())
     }
 
     /// The writer, made for a file that begins with `first` where there is none yet.
@@ -299,6 +302,7 @@ impl Options {
         builder
             .set_created_by(concat!("dativo-wasm ", env!("CARGO_PKG_VERSION")).to_owned())
             .set_compression(self.compression)
+            .set_data_page_row_count_limit(PAGE_ROWS)
             .set_max_row_group_row_count(Some(self.row_group_rows))
             .set_statistics_enabled(EnabledStatistics::Page)
             .set_key_value_metadata(Some(metadata))
@@ -335,27 +339,47 @@ fn invalid(message: String) -> Failure {
 
 /// What is encoded and not taken: shared between the encoder and the writer inside it.
 #[derive(Clone, Default)]
-struct Sink(Arc<Mutex<Vec<u8>>>);
+struct Sink(Arc<Mutex<VecDeque<Vec<u8>>>>);
+
+/// Encoded bytes lie in pieces of this size. A row group is copied here column by column, and a piece fits where a page
+/// of an earlier column was; one long run would need room for all of it beside the pages.
+const PIECE_BYTES: usize = 256 << 10;
 
 impl Sink {
+    fn pieces(&self) -> MutexGuard<'_, VecDeque<Vec<u8>>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The first bytes, at most [`MAX_TAKE_BYTES`].
     fn drain(&self) -> Vec<u8> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut pieces = self.pieces();
+        let held: usize = pieces.iter().map(Vec::len).sum();
+        let mut taken = Vec::with_capacity(held.min(MAX_TAKE_BYTES));
+        while taken.len() + PIECE_BYTES <= MAX_TAKE_BYTES
+            && let Some(piece) = pieces.pop_front()
+        {
+            taken.extend_from_slice(&piece);
+        }
+        taken
     }
 
     fn held_bytes(&self) -> usize {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .capacity()
+        self.pieces().iter().map(Vec::capacity).sum()
     }
 }
 
 impl io::Write for Sink {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend_from_slice(bytes);
+        let mut pieces = self.pieces();
+        let is_full = |piece: &Vec<u8>| piece.len() == PIECE_BYTES;
+        if pieces.back().is_none_or(is_full) {
+            pieces.push_back(Vec::with_capacity(PIECE_BYTES));
+        }
+        let Some(last) = pieces.back_mut() else {
+            return Ok(0);
+        };
+        let bytes = bytes.get(..PIECE_BYTES - last.len()).unwrap_or(bytes);
+        last.extend_from_slice(bytes);
         Ok(bytes.len())
     }
 
@@ -448,7 +472,6 @@ mod tests {
             encoder.write(&sample(3)).unwrap_err().kind,
             ErrorKind::Rejected
         );
-        assert_eq!(encoder.take().unwrap_err().kind, ErrorKind::Rejected);
         assert_eq!(encoder.finish().unwrap_err().kind, ErrorKind::Rejected);
         assert_eq!(encoder.rows(), 3);
     }
@@ -473,11 +496,12 @@ mod tests {
         let mut file = Vec::new();
         for _ in 0..batches {
             encoder.write(&batch).unwrap();
-            file.extend(encoder.take().unwrap());
+            take_all(&mut encoder, &mut file);
             assert!(encoder.size() >= file.len() as u64);
             assert!(encoder.memory_bytes() > 0);
         }
-        file.extend(encoder.finish().unwrap());
+        encoder.finish().unwrap();
+        take_all(&mut encoder, &mut file);
         assert_eq!(encoder.size(), file.len() as u64);
         assert_eq!(encoder.memory_bytes(), 0);
         let all = concat_batches(&batch.schema(), &vec![batch.clone(); batches]).unwrap();
@@ -563,10 +587,12 @@ mod tests {
         .unwrap();
         let mut encoder = Encoder::create(batch.schema(), "").unwrap();
         // What was taken before the first batch is no part of the file yet.
-        assert_eq!(encoder.take().unwrap(), b"");
+        assert_eq!(encoder.take(), b"");
         encoder.write(&batch).unwrap();
-        let mut file = encoder.take().unwrap();
-        file.extend(encoder.finish().unwrap());
+        let mut file = Vec::new();
+        take_all(&mut encoder, &mut file);
+        encoder.finish().unwrap();
+        take_all(&mut encoder, &mut file);
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes(file)).unwrap();
         let row_group = reader.metadata().row_group(0).clone();
         let has_dictionary = |column: usize| {
@@ -606,7 +632,9 @@ mod tests {
         let mut taken = 0;
         for row in 0..batch.num_rows() {
             encoder.write(&batch.slice(row, 1)).unwrap();
-            taken += encoder.take().unwrap().len();
+            let mut ready = Vec::new();
+            take_all(&mut encoder, &mut ready);
+            taken += ready.len();
             assert!(encoder.memory_bytes() < 2 * ROW_GROUP_BYTES);
         }
         assert!(
@@ -620,6 +648,17 @@ mod tests {
         let (file, _) = encode("", 0);
         let reader = ParquetRecordBatchReaderBuilder::try_new(bytes(file)).unwrap();
         assert_eq!(reader.schema().fields(), sample(0).schema().fields());
+    }
+
+    fn take_all(encoder: &mut Encoder, file: &mut Vec<u8>) {
+        loop {
+            let taken = encoder.take();
+            assert!(taken.len() <= MAX_TAKE_BYTES);
+            if taken.is_empty() {
+                return;
+            }
+            file.extend(taken);
+        }
     }
 
     fn bytes(file: Vec<u8>) -> std::fs::File {

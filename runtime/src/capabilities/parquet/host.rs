@@ -66,10 +66,7 @@ impl wit::HostEncoder for State {
     }
 
     async fn take(&mut self, handle: Resource<HostEncoder>) -> Answer<Resource<HostBlob>> {
-        let bytes = match self.get_mut(&handle)?.encoder.take() {
-            Ok(bytes) => bytes,
-            Err(failure) => return Ok(Err(failure.into())),
-        };
+        let bytes = self.get_mut(&handle)?.encoder.take();
         if let Err(error) = self.recount(&handle)? {
             return Ok(Err(error));
         }
@@ -84,15 +81,11 @@ impl wit::HostEncoder for State {
         Ok(self.get(&handle)?.encoder.memory_bytes() as u64)
     }
 
-    async fn finish(&mut self, handle: Resource<HostEncoder>) -> Answer<Resource<HostBlob>> {
-        let bytes = match self.get_mut(&handle)?.encoder.finish() {
-            Ok(bytes) => bytes,
-            Err(failure) => return Ok(Err(failure.into())),
-        };
-        if let Err(error) = self.recount(&handle)? {
-            return Ok(Err(error));
+    async fn finish(&mut self, handle: Resource<HostEncoder>) -> Answer<()> {
+        if let Err(failure) = self.get_mut(&handle)?.encoder.finish() {
+            return Ok(Err(failure.into()));
         }
-        Ok(self.hold_blob(bytes.into()))
+        self.recount(&handle)
     }
 
     async fn rows(&mut self, handle: Resource<HostEncoder>) -> wasmtime::Result<u64> {
