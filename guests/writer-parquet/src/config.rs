@@ -104,7 +104,7 @@ pub fn schema() -> String {
                 "description": "Of the column pages. Default: `snappy`." },
             "row_group_rows": { "type": "integer", "minimum": 1, "maximum": 10_485_760,
                 "default": DEFAULT_ROW_GROUP_ROWS,
-                "description": "Rows of a row group; one also ends at 16 MiB of encoded bytes. Default: 1048576." },
+                "description": "Rows of a row group; one also ends at 12 MiB of encoded bytes. Default: 1048576." },
             "target_file_size": { "type": ["string", "integer"], "default": "512MiB",
                 "description": "A file is closed once it is this long and the next one begins; at least 64 KiB. Default: `512MiB`." },
             "partition_by": { "type": "array", "items": { "type": "string" }, "uniqueItems": true,

@@ -24,8 +24,8 @@ use choice::{Choice, choices};
 use interval::{stored_schema, stored_values};
 
 /// A row group ends here, in encoded bytes: readers take a row group as their unit of work, and the encoder holds
-/// the open one in memory. A table of 50 columns gets some 50,000 rows a group, one of 16 half a million.
-const ROW_GROUP_BYTES: usize = 16 << 20;
+/// the open one in memory. A table of 50 columns gets some 40,000 rows a group, one of 16 some 350,000.
+const ROW_GROUP_BYTES: usize = 12 << 20;
 
 /// Rows between two looks at the size of the open row group, so that one large batch cannot pass the limit by far.
 const ROWS_PER_LOOK: usize = 16_384;

@@ -23,8 +23,9 @@ use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use pool::Lease;
 use session::Session;
 
-/// Where a batch ends, in bytes of Arrow data: what the pipeline has room for.
-const BATCH_BYTES: usize = 4 << 20;
+/// Where a batch ends, in bytes of Arrow data. Of each split some four are on their way at a time; smaller ones cost more
+/// calls, larger ones only memory.
+const BATCH_BYTES: usize = 2 << 20;
 
 /// A connection. Empty while its rows are read, and after it broke.
 pub struct Connection(Arc<Mutex<Option<Lease>>>);
