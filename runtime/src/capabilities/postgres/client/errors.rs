@@ -74,6 +74,12 @@ fn judge(code: &str, message: &str) -> (ErrorKind, Option<&'static str>) {
                 "grant it to the role: `GRANT SELECT ON TABLE ... TO ...`, `GRANT USAGE ON SCHEMA ... TO ...`",
             ),
         ),
+        "22021" => (
+            Rejected,
+            Some(
+                "a text is not valid in the database's encoding; read it as bytes with a `query`, such as `SELECT id, textsend(note) AS note ...`",
+            ),
+        ),
         "25006" => (Rejected, Some("a job only reads: leave out what writes")),
         "53300" => (
             Unavailable,
@@ -107,6 +113,7 @@ pub fn lost(error: &io::Error) -> Failure {
         ErrorKind::Unavailable,
         format!("the connection to the server is lost: {why}"),
     )
+    .hint("run the job again when the server answers; nothing of this run is visible at the target")
 }
 
 /// The server sent what the protocol does not have here.
