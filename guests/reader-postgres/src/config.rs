@@ -252,7 +252,7 @@ pub fn schema() -> String {
             "where": { "type": "string", "minLength": 1,
                 "description": "A condition in SQL on the rows to read: `status = 'paid' AND amount > 0`." },
             "batch_size": { "type": "integer", "minimum": 1,
-                "description": "Rows in a batch at most. Batches also end at about 4 MiB, and at the job's own limit." },
+                "description": "Rows in a batch at most. Batches also end at about 2 MiB, and at the job's own limit." },
             "split_by": { "type": "string", "minLength": 1,
                 "description": "A column of whole numbers, dates or timestamps by whose ranges several instances share \
                     the rows. Tables are shared by their blocks and need none; views, foreign tables and queries are \

@@ -45,6 +45,12 @@ impl Failure {
         self.hint = Some(hint.into());
         self
     }
+
+    /// A hint that there may be, from a layer that knows no failures.
+    #[must_use]
+    pub fn with_hint(self, hint: Option<String>) -> Self {
+        Self { hint, ..self }
+    }
 }
 
 impl fmt::Display for Failure {
@@ -73,10 +79,7 @@ impl From<Error> for Failure {
             | Kind::Cancelled
             | Kind::Internal => ErrorKind::Internal,
         };
-        let failure = Failure::new(kind, error.to_string());
-        match error.hint_text() {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        let hint = error.hint_text().map(str::to_owned);
+        Failure::new(kind, error.to_string()).with_hint(hint)
     }
 }

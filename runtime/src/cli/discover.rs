@@ -9,6 +9,7 @@ use super::job_verbs::NO_RUN;
 use super::{Options, one};
 use crate::component::{Column, Dataset};
 use crate::report;
+use crate::report::errors::one_line;
 
 /// Asks the reader of a job what there is to read.
 pub async fn discover(path: &Path, options: &Options) -> super::Outcome {
@@ -45,8 +46,8 @@ fn to_json(dataset: &Dataset) -> Value {
 fn render(dataset: &Dataset) -> String {
     let mut lines = vec![format!(
         "{}  {}{}",
-        shown(&dataset.name),
-        shown(&dataset.kind),
+        one_line(&dataset.name),
+        one_line(&dataset.kind),
         dataset.rows.map_or_else(String::new, |rows| format!(
             ", about {} rows",
             HumanCount(rows)
@@ -54,7 +55,7 @@ fn render(dataset: &Dataset) -> String {
     )];
     for (label, names) in [("key", &dataset.key), ("cursors", &dataset.cursors)] {
         if !names.is_empty() {
-            let names: Vec<String> = names.iter().map(|name| shown(name)).collect();
+            let names: Vec<String> = names.iter().map(|name| one_line(name)).collect();
             lines.push(format!("  {label:<8} {}", names.join(", ")));
         }
     }
@@ -63,8 +64,8 @@ fn render(dataset: &Dataset) -> String {
         .iter()
         .map(|column| {
             (
-                shown(&column.name),
-                shown(&column.source_type),
+                one_line(&column.name),
+                one_line(&column.source_type),
                 column.nullable,
             )
         })
@@ -84,15 +85,6 @@ fn render(dataset: &Dataset) -> String {
         ));
     }
     lines.join("\n")
-}
-
-/// A name of the source on one line: control characters could take over a terminal.
-fn shown(name: &str) -> String {
-    let escape = |character: char| match character.is_control() {
-        true => character.escape_default().to_string(),
-        false => character.to_string(),
-    };
-    name.chars().map(escape).collect()
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ use crate::pipeline::commit::LastCommit;
 use crate::pipeline::{Ready, last_commit};
 use crate::plan::ComponentPlan;
 use crate::report;
+use crate::report::errors::one_line;
 
 /// The run id of instances that look and do not move data.
 pub(super) const NO_RUN: &str = "none";
@@ -102,9 +103,9 @@ pub async fn plan(
         };
         report::result(&format!(
             "  {}  {}  {null}{}",
-            field.name(),
+            one_line(field.name()),
             field.data_type(),
-            note(field).map_or(String::new(), |note| format!("  ({note})"))
+            note(field).map_or(String::new(), |note| format!("  ({})", one_line(note)))
         ));
     }
     if let Some(mapping) = &looked.mapping {

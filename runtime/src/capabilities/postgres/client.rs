@@ -224,20 +224,12 @@ async fn advance(session: &mut Session, decoder: &mut Decoder, max_rows: usize) 
 
 impl From<Broken> for Failure {
     fn from(broken: Broken) -> Self {
-        let failure = Failure::new(ErrorKind::InvalidData, broken.message);
-        match broken.hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Failure::new(ErrorKind::InvalidData, broken.message).with_hint(broken.hint)
     }
 }
 
 impl From<Invalid> for Failure {
     fn from(invalid: Invalid) -> Self {
-        let failure = Failure::new(ErrorKind::InvalidConfig, invalid.message);
-        match invalid.hint {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        Failure::new(ErrorKind::InvalidConfig, invalid.message).with_hint(invalid.hint)
     }
 }

@@ -43,14 +43,8 @@ impl Said {
         } = self;
         let (kind, remedy) = judge(&code, &message);
         let detail = detail.map_or(String::new(), |detail| format!("; {detail}"));
-        let failure = Failure::new(
-            kind,
-            format!("`{address}` answered: {message}{detail} ({code})"),
-        );
-        match remedy.map(str::to_owned).or(hint) {
-            Some(hint) => failure.hint(hint),
-            None => failure,
-        }
+        let message = format!("`{address}` answered: {message}{detail} ({code})");
+        Failure::new(kind, message).with_hint(remedy.map(str::to_owned).or(hint))
     }
 }
 

@@ -24,18 +24,15 @@ pub fn config(tls: &Tls) -> Result<ClientConfig, Failure> {
         .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
     let builder = match tls.mode {
         TlsMode::VerifyFull => builder.with_root_certificates(roots(tls)?),
-        TlsMode::VerifyCa => {
-            let roots = Arc::new(roots(tls)?);
-            let chain = WebPkiServerVerifier::builder_with_provider(roots, provider)
-                .build()
-                .map_err(|error| unusable("sslrootcert", tls.root_cert.as_deref(), &error))?;
+        mode => {
+            let chain = match mode {
+                TlsMode::VerifyCa => Some(chain(tls, provider.clone())?),
+                _ => None,
+            };
             builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyName(chain)))
+                .with_custom_certificate_verifier(Arc::new(AnyName { chain, provider }))
         }
-        TlsMode::Disable | TlsMode::Prefer | TlsMode::Require => builder
-            .dangerous()
-            .with_custom_certificate_verifier(Arc::new(Anybody(provider))),
     };
     let (Some(cert), Some(key)) = (&tls.cert, &tls.key) else {
         return Ok(builder.with_no_client_auth());
@@ -46,6 +43,12 @@ pub fn config(tls: &Tls) -> Result<ClientConfig, Failure> {
     builder
         .with_client_auth_cert(chain, private)
         .map_err(|error| unusable("sslcert", Some(cert), &error))
+}
+
+fn chain(tls: &Tls, provider: Arc<CryptoProvider>) -> Result<Arc<WebPkiServerVerifier>, Failure> {
+    WebPkiServerVerifier::builder_with_provider(Arc::new(roots(tls)?), provider)
+        .build()
+        .map_err(|error| unusable("sslrootcert", tls.root_cert.as_deref(), &error))
 }
 
 fn roots(tls: &Tls) -> Result<RootCertStore, Failure> {
@@ -87,9 +90,13 @@ fn unusable(key: &str, file: Option<&str>, error: &dyn std::fmt::Display) -> Fai
     .hint("name a PEM file that this user can read")
 }
 
-/// `verify-ca`: the chain is verified, the name is not.
+/// Takes a certificate for any name.
 #[derive(Debug)]
-struct AnyName(Arc<WebPkiServerVerifier>);
+struct AnyName {
+    /// `verify-ca`: its chain is verified. Without it, `prefer` and `require`, so is nothing.
+    chain: Option<Arc<WebPkiServerVerifier>>,
+    provider: Arc<CryptoProvider>,
+}
 
 impl ServerCertVerifier for AnyName {
     fn verify_server_cert(
@@ -100,10 +107,10 @@ impl ServerCertVerifier for AnyName {
         stapled: &[u8],
         now: UnixTime,
     ) -> Result<ServerCertVerified, Error> {
-        let verified = self
-            .0
-            .verify_server_cert(certificate, intermediates, name, stapled, now);
-        match verified {
+        let Some(chain) = &self.chain else {
+            return Ok(ServerCertVerified::assertion());
+        };
+        match chain.verify_server_cert(certificate, intermediates, name, stapled, now) {
             // The name is looked at after the chain, its dates and its purpose.
             Err(Error::InvalidCertificate(
                 CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
@@ -118,46 +125,7 @@ impl ServerCertVerifier for AnyName {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        self.0.verify_tls13_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.supported_verify_schemes()
-    }
-}
-
-/// `prefer` and `require`: encrypted, with whoever answers.
-#[derive(Debug)]
-struct Anybody(Arc<CryptoProvider>);
-
-impl ServerCertVerifier for Anybody {
-    fn verify_server_cert(
-        &self,
-        _: &CertificateDer<'_>,
-        _: &[CertificateDer<'_>],
-        _: &ServerName<'_>,
-        _: &[u8],
-        _: UnixTime,
-    ) -> Result<ServerCertVerified, Error> {
-        Ok(ServerCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls12_signature(message, certificate, signed, algorithms)
     }
 
@@ -167,11 +135,12 @@ impl ServerCertVerifier for Anybody {
         certificate: &CertificateDer<'_>,
         signed: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, Error> {
-        let algorithms = &self.0.signature_verification_algorithms;
+        let algorithms = &self.provider.signature_verification_algorithms;
         verify_tls13_signature(message, certificate, signed, algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        let algorithms = &self.provider.signature_verification_algorithms;
+        algorithms.supported_schemes()
     }
 }

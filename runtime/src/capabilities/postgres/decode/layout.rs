@@ -44,8 +44,6 @@ pub struct Layout {
 pub struct Invalid {
     pub message: String,
     pub hint: Option<String>,
-    /// The name that no column has, where that is what is wrong.
-    pub unknown_column: Option<String>,
 }
 
 impl Layout {
@@ -62,7 +60,6 @@ impl Layout {
             return Err(Invalid {
                 message: format!("there is no column `{name}`"),
                 hint: None,
-                unknown_column: Some(name.clone()),
             });
         }
         let mut names = HashSet::new();
@@ -70,7 +67,6 @@ impl Layout {
             return Err(Invalid {
                 message: format!("two columns are called `{}`", twice.name),
                 hint: Some("name each column of a `query` with `AS`".to_owned()),
-                unknown_column: None,
             });
         }
         let usual = ColumnOptions::default();
@@ -119,7 +115,6 @@ impl Plan<'_> {
         let invalid = |message: String, hint: &str| Invalid {
             message,
             hint: Some(hint.to_owned()),
-            unknown_column: None,
         };
         let Column { name, .. } = column;
         let is_array = matches!(self.shape(oid), Some(Shape::Array { .. }));
