@@ -6,6 +6,7 @@
 # QUICK=1       200,000 rows in 3 rounds instead of 1,000,000 and 6,000,000 in 5 (minutes instead of an hour)
 # TABLES=NAMES  `wide`, `lineitem` or both
 # BIN=FILE      the binary to measure
+# PROFILE=1     where the processor time of wide -> Parquet goes instead; see bench/profile.sh
 # BENCH_POSTGRES=FOLDER   where the server keeps its tables from run to run (6 GB), and outputs are while they are needed
 #
 # The server is a private one, of this machine's PostgreSQL; it ends with this script.
@@ -49,6 +50,19 @@ for table in $tables; do
     echo "commit; vacuum (freeze, analyze) $table;"
   } | psql -d bench
 done
+
+if [[ -n ${PROFILE:-} ]]; then
+  work=$(mktemp -d -p "$home")
+  cat >"$work/profile.yaml" <<YAML
+tenant_id: bench
+source: { reader: { type: custom, implementation: postgres, config: { table: wide,
+  connection_string: "postgresql://by_trust@127.0.0.1:$(fact port)/bench?sslmode=disable" } } }
+target: { writer: { type: custom, implementation: parquet, config: { path: "$work/out" } } }
+YAML
+  bench/profile.sh "$work/profile.yaml"
+  rm -r "$work"
+  exit
+fi
 
 "$venv/bin/python" bench/postgres/measure.py "$bin" target/release/examples/postgres_native \
   target/bench/drain/release/drain "$server" "$home" "$rounds" "$tables" |
