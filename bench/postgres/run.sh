@@ -34,7 +34,8 @@ read -r server <&"${SERVER[0]}"
 fact() { "$venv/bin/python" -c "import json, sys; print(json.loads(sys.argv[1])[sys.argv[2]])" "$server" "$1"; }
 psql() { "$(fact bin)/psql" -h "$(fact socket)" -p "$(fact port)" -U postgres -Xqv ON_ERROR_STOP=1 "$@"; }
 
-psql -d postgres -Atc "select 1 from pg_database where datname = 'bench'" | grep -q 1 || psql -d postgres -c "create database bench"
+has_bench=$(psql -d postgres -Atc "select count(*) from pg_database where datname = 'bench'")
+[[ $has_bench == 1 ]] || psql -d postgres -c "create database bench"
 has() { [[ $(psql -d bench -Atc "select to_regclass('$1') is not null") == t ]]; }
 for table in $tables; do
   if has "$table"; then continue; fi

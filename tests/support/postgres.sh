@@ -119,7 +119,8 @@ print(server['socket'], server['port'])" "$POSTGRES_PRIMARY")
 make_cluster() {
   local tls=''
   (as_user "$bin/initdb" -D "$data" -U postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync) >/dev/null
-  if ldd "$bin/postgres" | grep -q libssl; then
+  # Not through a pipe: a reader that has seen enough would end the writer, which counts as a failure.
+  if [[ $(ldd "$bin/postgres") == *libssl* ]]; then
     certificates
     tls="
 ssl = on
