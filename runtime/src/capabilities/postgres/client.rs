@@ -140,8 +140,8 @@ async fn layout(session: &mut Session, statement: &str, decoding: &str) -> Resul
         .map(|column| column.oid.to_string())
         .collect();
     let oids = format!("{{{}}}", oids.join(","));
-    let types = session.query(Catalog::QUERY, &[Some(oids)]).await?;
-    let catalog = Catalog::from_rows(&types).map_err(|why| errors::unexpected(&why))?;
+    let catalog = Catalog::from_rows(session.types(oids).await?);
+    let catalog = catalog.map_err(|why| errors::unexpected(&why))?;
     Layout::new(&columns, &catalog, &decoding).map_err(Failure::from)
 }
 

@@ -9,7 +9,7 @@ use postgres_protocol::IsNull;
 use postgres_protocol::message::backend::{Message, RowDescriptionBody};
 use postgres_protocol::message::frontend::{self, BindError};
 
-use super::super::decode::Column;
+use super::super::decode::{Catalog, Column};
 use super::super::server::Server;
 use super::connect::connect;
 use super::errors::{Said, lost, unexpected};
@@ -36,6 +36,8 @@ pub struct Session {
     pub wire: Wire,
     /// `db.example:5432/app`, for messages.
     pub address: String,
+    /// What the catalog said last, with the oids that it was asked about: the pieces of a table have the same types.
+    types: Option<(String, Rows)>,
 }
 
 pub type Rows = Vec<Vec<Option<String>>>;
@@ -45,6 +47,7 @@ impl Session {
         let mut session = Self {
             wire: connect(server).await?,
             address: server.address(),
+            types: None,
         };
         session.set_up().await?;
         Ok(session)
@@ -72,6 +75,7 @@ impl Session {
 
     /// Makes the session as new.
     pub async fn reset(&mut self) -> Result<()> {
+        self.types = None;
         self.simple("ROLLBACK").await?;
         self.simple("DISCARD ALL").await?;
         self.set_up().await
@@ -99,6 +103,18 @@ impl Session {
         let answer = self.try_query(statement, parameters).await;
         self.release(answer.is_ok()).await?;
         answer
+    }
+
+    /// What the catalog says of the types in `oids`, a text such as `{23,1700}`.
+    pub async fn types(&mut self, oids: String) -> Result<&Rows> {
+        let (known, rows) = match self.types.take() {
+            Some(types) if types.0 == oids => types,
+            _ => {
+                let rows = self.query(Catalog::QUERY, &[Some(oids.clone())]).await?;
+                (oids, rows)
+            }
+        };
+        Ok(&self.types.insert((known, rows)).1)
     }
 
     /// The columns of a statement, without running it.
