@@ -105,7 +105,8 @@ fn a_replica_is_read_and_followed_like_its_primary() {
     );
     let reader = json!({ "connection_string": copy.url("reader"), "table": "t", "incremental": { "cursor": "at" } });
     let next = || {
-        let written = database.sql("select pg_current_wal_lsn()");
+        // Inserted, which an asynchronous commit is before it is written.
+        let written = database.sql("select pg_current_wal_insert_lsn()");
         while copy.sql(&format!("select pg_last_wal_replay_lsn() >= '{written}'")) != "t" {
             std::thread::sleep(Duration::from_millis(20));
         }
