@@ -58,12 +58,14 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	@install_if_new() { cmp -s "$$1" "$$2" || cp "$$1" "$$2"; }; \
 	install_if_new $(WASM)/reader_csv.wasm guests/dist/csv.wasm; \
 	install_if_new $(WASM)/reader_postgres.wasm guests/dist/postgres.wasm; \
+	install_if_new $(WASM)/reader_rest.wasm guests/dist/rest.wasm; \
 	install_if_new $(WASM)/writer_parquet.wasm guests/dist/parquet.wasm; \
 	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
 	install_if_new $(WASM)/flaky.wasm guests/dist/test/flaky.wasm; \
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \
 	install_if_new $(WASM)/reach.wasm guests/dist/test/reach.wasm; \
-	install_if_new $(WASM)/dial.wasm guests/dist/test/dial.wasm
+	install_if_new $(WASM)/dial.wasm guests/dist/test/dial.wasm; \
+	install_if_new $(WASM)/thief.wasm guests/dist/test/thief.wasm
 
 target:
 	@if ! ls "$$(rustc --print sysroot)/lib/rustlib/$(TARGET)/lib/"libstd-*.rlib >/dev/null 2>&1; then \

@@ -9,12 +9,13 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Endpoint, Implementation, Role};
 
 /// Name and bytes of each built-in connector. `make guests` builds them.
-static BUILT_IN: [(&str, &[u8]); 4] = [
+static BUILT_IN: [(&str, &[u8]); 5] = [
     ("csv", include_bytes!("../../guests/dist/csv.wasm")),
     (
         "postgres",
         include_bytes!("../../guests/dist/postgres.wasm"),
     ),
+    ("rest", include_bytes!("../../guests/dist/rest.wasm")),
     ("parquet", include_bytes!("../../guests/dist/parquet.wasm")),
     ("discard", include_bytes!("../../guests/dist/discard.wasm")),
 ];

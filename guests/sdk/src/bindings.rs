@@ -24,6 +24,8 @@ pub mod reader {
         with: {
             "dativo:connector/types@0.1.0": super::capabilities::dativo::connector::types,
             "dativo:connector/data@0.1.0": super::capabilities::dativo::connector::data,
+            "dativo:connector/http@0.1.0": super::capabilities::dativo::connector::http,
+            "dativo:connector/json@0.1.0": super::capabilities::dativo::connector::json,
             "dativo:connector/log@0.1.0": super::capabilities::dativo::connector::log,
             "dativo:connector/object-store@0.1.0": super::capabilities::dativo::connector::object_store,
             "dativo:connector/parquet@0.1.0": super::capabilities::dativo::connector::parquet,
@@ -42,6 +44,8 @@ pub mod writer {
         with: {
             "dativo:connector/types@0.1.0": super::capabilities::dativo::connector::types,
             "dativo:connector/data@0.1.0": super::capabilities::dativo::connector::data,
+            "dativo:connector/http@0.1.0": super::capabilities::dativo::connector::http,
+            "dativo:connector/json@0.1.0": super::capabilities::dativo::connector::json,
             "dativo:connector/log@0.1.0": super::capabilities::dativo::connector::log,
             "dativo:connector/object-store@0.1.0": super::capabilities::dativo::connector::object_store,
             "dativo:connector/parquet@0.1.0": super::capabilities::dativo::connector::parquet,

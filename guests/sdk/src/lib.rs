@@ -119,7 +119,9 @@ mod stream;
 pub mod writer;
 
 pub use bindings::capabilities::dativo::connector::data::{Blob, Partition, RecordBatch, Schema};
-pub use bindings::capabilities::dativo::connector::{log, object_store, parquet, postgres};
+pub use bindings::capabilities::dativo::connector::{
+    http, json, log, object_store, parquet, postgres,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use reader::{Batches, Column, Dataset, Reader};
 pub use stream::ByteReader;

@@ -48,6 +48,12 @@ pub trait Reader: Sized + 'static {
     /// The schema of every batch.
     fn schema(&self) -> Result<SchemaRef>;
 
+    /// Whether the source answers, found out as cheaply as can be, with the schema as far as that
+    /// tells it. By default the same as [`schema`](Reader::schema).
+    fn check(&self) -> Result<SchemaRef> {
+        self.schema()
+    }
+
     /// Up to `max` pieces that can be read side by side, as text that another instance understands.
     /// One by default. None means that there is nothing new to read.
     fn splits(&self, max: u32) -> Result<Vec<String>> {
@@ -120,6 +126,10 @@ impl<R: Reader> wit::GuestReader for Open<R> {
 
     fn schema(&self) -> Result<data::Schema, types::Error> {
         Ok(schema_to_host(&*self.0.schema()?)?)
+    }
+
+    fn check(&self) -> Result<data::Schema, types::Error> {
+        Ok(schema_to_host(&*self.0.check()?)?)
     }
 
     fn splits(&self, max: u32) -> Result<Vec<String>, types::Error> {

@@ -4,6 +4,7 @@
 //! to the guest, which may go on; an [`Error`] ends the run.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::{Error, Kind};
 
@@ -16,6 +17,8 @@ pub struct Failure {
     pub message: String,
     /// What the user can do about it, as one line that can be pasted.
     pub hint: Option<String>,
+    /// The earliest useful retry, from now, where the other side said so.
+    pub retry_after: Option<Duration>,
 }
 
 /// The variants of `error-kind` in `wit/types.wit`, where each is described.
@@ -37,6 +40,7 @@ impl Failure {
             kind,
             message: message.into(),
             hint: None,
+            retry_after: None,
         }
     }
 
@@ -44,6 +48,14 @@ impl Failure {
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
         self.hint = Some(hint.into());
         self
+    }
+
+    #[must_use]
+    pub fn after(self, wait: Option<Duration>) -> Self {
+        Self {
+            retry_after: wait,
+            ..self
+        }
     }
 
     /// A hint that there may be, from a layer that knows no failures.

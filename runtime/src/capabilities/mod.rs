@@ -5,6 +5,8 @@
 
 mod egress;
 pub mod failure;
+pub mod http;
+pub mod json;
 pub mod object_store;
 pub mod parquet;
 pub mod postgres;
@@ -26,7 +28,15 @@ struct Capability {
     needs_grant: bool,
 }
 
-const CAPABILITIES: [Capability; 3] = [
+const CAPABILITIES: [Capability; 5] = [
+    Capability {
+        name: "http",
+        needs_grant: true,
+    },
+    Capability {
+        name: "json",
+        needs_grant: false,
+    },
     Capability {
         name: "object-store",
         needs_grant: true,
@@ -74,6 +84,7 @@ pub fn shown(capability: &str, target: &str) -> String {
 /// What a job gives to one component.
 #[derive(Clone, Default)]
 pub struct Granted {
+    pub http: Option<Arc<http::Access>>,
     pub object_store: Option<Arc<object_store::Access>>,
     pub postgres: Option<Arc<postgres::Access>>,
     /// Folders that WASI shows to the component, read-only.
@@ -84,6 +95,7 @@ impl Granted {
     /// Everything linked and nothing reachable: for asking a component what it is.
     pub fn for_inspection() -> Self {
         Self {
+            http: Some(Arc::new(http::Access::none())),
             object_store: Some(Arc::new(object_store::Access::none())),
             postgres: Some(Arc::new(postgres::Access::none())),
             files: Vec::new(),
@@ -96,7 +108,11 @@ pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<(
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::data::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::json::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::parquet::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    if granted.http.is_some() {
+        imports::http::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    }
     if granted.object_store.is_some() {
         imports::object_store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     }
@@ -125,7 +141,9 @@ impl From<Failure> for imports::types::Error {
             kind,
             message: failure.message,
             hint: failure.hint,
-            retry_after_ms: None,
+            retry_after_ms: failure
+                .retry_after
+                .map(|wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)),
         }
     }
 }

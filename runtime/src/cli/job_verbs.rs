@@ -21,7 +21,7 @@ pub(super) const NO_RUN: &str = "none";
 
 /// `check`: everything short of reading a row.
 pub async fn check(path: &Path, options: &Options) -> super::Outcome {
-    let looked = Look::at(path, options).await?;
+    let looked = Look::cheaply(path, options).await?;
     let schema = &looked.schema;
     if options.json {
         report::json(&json!({
@@ -167,6 +167,15 @@ pub(super) struct Look {
 
 impl Look {
     pub async fn at(path: &Path, options: &Options) -> Result<Self, Vec<Error>> {
+        Self::look(path, options, false).await
+    }
+
+    /// The schema may be less than the whole of it.
+    async fn cheaply(path: &Path, options: &Options) -> Result<Self, Vec<Error>> {
+        Self::look(path, options, true).await
+    }
+
+    async fn look(path: &Path, options: &Options, cheaply: bool) -> Result<Self, Vec<Error>> {
         let ready = options.ready(path).await?;
         let last = last_commit(&ready, NO_RUN).await.map_err(one)?;
         let state = last.as_ref().and_then(|last| last.state.as_deref());
@@ -174,7 +183,10 @@ impl Look {
             let mut reader = ready
                 .open_reader(NO_RUN, "reader".to_owned(), state, Stop::never())
                 .await?;
-            let schema = reader.schema().await?;
+            let schema = match cheaply {
+                true => reader.check().await?,
+                false => reader.schema().await?,
+            };
             Ok((reader, schema))
         };
         let (reader, schema) = open.await.map_err(one)?;

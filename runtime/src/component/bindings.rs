@@ -11,6 +11,8 @@ pub mod imports {
             "dativo:connector/data.schema": crate::data::HostSchema,
             "dativo:connector/data.record-batch": crate::data::HostBatch,
             "dativo:connector/data.blob": crate::data::HostBlob,
+            "dativo:connector/http.client": crate::capabilities::http::HostClient,
+            "dativo:connector/json.document": crate::capabilities::json::HostDocument,
             "dativo:connector/object-store.upload": crate::capabilities::object_store::HostUpload,
             "dativo:connector/object-store.byte-stream": crate::capabilities::object_store::HostByteStream,
             "dativo:connector/parquet.encoder": crate::capabilities::parquet::HostEncoder,
@@ -18,7 +20,9 @@ pub mod imports {
             "dativo:connector/postgres.rows": crate::capabilities::postgres::HostRows,
         },
     });
-    pub use self::dativo::connector::{data, log, object_store, parquet, postgres, types};
+    pub use self::dativo::connector::{
+        data, http, json, log, object_store, parquet, postgres, types,
+    };
 }
 
 /// What a reader exports.
@@ -30,6 +34,8 @@ pub mod reader {
         with: {
             "dativo:connector/types": super::imports::types,
             "dativo:connector/data": super::imports::data,
+            "dativo:connector/http": super::imports::http,
+            "dativo:connector/json": super::imports::json,
             "dativo:connector/log": super::imports::log,
             "dativo:connector/object-store": super::imports::object_store,
             "dativo:connector/parquet": super::imports::parquet,
@@ -47,6 +53,8 @@ pub mod writer {
         with: {
             "dativo:connector/types": super::imports::types,
             "dativo:connector/data": super::imports::data,
+            "dativo:connector/http": super::imports::http,
+            "dativo:connector/json": super::imports::json,
             "dativo:connector/log": super::imports::log,
             "dativo:connector/object-store": super::imports::object_store,
             "dativo:connector/parquet": super::imports::parquet,

@@ -92,6 +92,19 @@ impl ReaderInstance {
             .map_err(|trap| self.broken("reader.schema", &trap))
     }
 
+    /// The schema as far as one cheap question to the source tells it.
+    pub async fn check(&mut self) -> Result<SchemaRef> {
+        let handle = call!(self, "reader.check", |store, reader| self
+            .exports
+            .dativo_connector_reader()
+            .reader()
+            .call_check(store, reader))?;
+        self.store
+            .data_mut()
+            .take_schema(handle)
+            .map_err(|trap| self.broken("reader.check", &trap))
+    }
+
     pub async fn splits(&mut self, max: u32) -> Result<Vec<String>> {
         call!(self, "reader.splits", |store, reader| self
             .exports

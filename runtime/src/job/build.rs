@@ -16,7 +16,7 @@ use super::secrets::Resolver;
 use super::spec::{JobSpec, LimitsSpec, Size, Span};
 use super::units::{self, GIB, KIB, MIB};
 use super::yaml::{Document, escape};
-use super::{Endpoint, Job, Limits, LoadOptions, was_refused};
+use super::{Endpoint, HttpSettings, Job, Limits, LoadOptions, was_refused};
 use crate::error::{Error, Kind};
 
 /// The job, if nothing is added to `problems`. What the schema has refused (`refused`, pointers) is
@@ -75,6 +75,7 @@ pub fn job(
         target: target?,
         schedule,
         limits,
+        http: HttpSettings::default(),
         parallelism: spec.parallelism.and_then(NonZeroU32::new),
         contract: asset.map(|asset| Arc::new(asset.finish(&secrets))),
         dead_letter,

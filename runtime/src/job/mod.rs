@@ -73,6 +73,7 @@ pub struct Job {
     pub dead_letter: Option<Endpoint>,
     pub schedule: Option<Schedule>,
     pub limits: Limits,
+    pub http: HttpSettings,
     /// How many splits are read side by side; the number of processors if absent.
     pub parallelism: Option<NonZeroU32>,
     pub secrets: Secrets,
@@ -116,6 +117,40 @@ impl Default for Limits {
             deadline: Duration::from_secs(24 * 60 * 60),
             log_bytes: units::MIB,
             batch_rows: 65_536,
+        }
+    }
+}
+
+/// How the host sends HTTP requests of this job. Descriptions and ranges are in `HttpSpec`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HttpSettings {
+    /// A URL, with a placeholder for every secret.
+    pub proxy: Option<String>,
+    pub connect_timeout: Duration,
+    /// Longest silence of a server.
+    pub read_timeout: Duration,
+    /// Of one attempt, with the whole body.
+    pub timeout: Duration,
+    pub max_response_bytes: u64,
+    /// Of one request.
+    pub retries: u32,
+    /// Of all requests of a run.
+    pub retry_budget: u64,
+    /// The longest time that one request waits for rate limits and retries, all in all.
+    pub max_wait: Duration,
+}
+
+impl Default for HttpSettings {
+    fn default() -> Self {
+        Self {
+            proxy: None,
+            connect_timeout: Duration::from_secs(10),
+            read_timeout: Duration::from_secs(60),
+            timeout: Duration::from_secs(2 * 60),
+            max_response_bytes: 64 * units::MIB,
+            retries: 5,
+            retry_budget: 1_000,
+            max_wait: Duration::from_secs(4 * 60),
         }
     }
 }

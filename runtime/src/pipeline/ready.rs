@@ -5,13 +5,13 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::places;
-use crate::capabilities::{Granted, object_store, postgres};
+use crate::capabilities::{Granted, http, object_store, postgres};
 use crate::component::{
     Components, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
 use crate::contract::Contract;
 use crate::error::{Error, Result};
-use crate::job::{self, Draft, Endpoint, Limits, Secrets};
+use crate::job::{self, Draft, Endpoint, Job, Limits, Secrets};
 use crate::plan::{ComponentPlan, Facts, Plan};
 use crate::plugins::Plugins;
 use crate::runs::JobKey;
@@ -39,6 +39,8 @@ pub struct Side {
     pub config: String,
     /// The `path` of its config, where it has one.
     pub path: Option<String>,
+    /// What it asked of HTTP.
+    pub http: Option<Arc<http::Usage>>,
     linked: Linked,
 }
 
@@ -82,12 +84,11 @@ impl Ready {
         )?;
         places::check(&job, &plan).map_err(|error| vec![error])?;
         let secrets = Arc::new(job.secrets.clone());
-        let tenant = &job.tenant;
-        let reader = Side::new(&job.source, reader, &plan.reader, &secrets, tenant);
-        let writer = Side::new(&job.target, writer, &plan.writer, &secrets, tenant);
+        let reader = Side::new(&job.source, reader, &plan.reader, &job);
+        let writer = Side::new(&job.target, writer, &plan.writer, &job);
         let dead_letter = match (&job.dead_letter, dead_letter, &plan.dead_letter) {
             (Some(endpoint), Some(component), Some(plan)) => {
-                Side::new(endpoint, component, plan, &secrets, tenant).map(Some)
+                Side::new(endpoint, component, plan, &job).map(Some)
             }
             _ => Ok(None),
         };
@@ -184,9 +185,9 @@ impl Side {
         endpoint: &Endpoint,
         component: Loaded,
         plan: &ComponentPlan,
-        secrets: &Secrets,
-        tenant: &str,
+        job: &Job,
     ) -> Result<Self> {
+        let (secrets, tenant) = (&job.secrets, job.tenant.as_str());
         let uses = |name: &str| component.capabilities.iter().any(|used| used == name);
         let object_store = uses("object-store")
             .then(|| object_store::Access::new(plan.targets("object-store"), secrets))
@@ -196,7 +197,13 @@ impl Side {
             .then(|| postgres::Access::new(plan.targets("postgres"), secrets, tenant))
             .transpose()
             .map_err(|error| error.at(endpoint.implementation_location()))?;
+        let http = uses("http")
+            .then(|| http::Access::new(plan.targets("http"), secrets, tenant, &job.http))
+            .transpose()
+            .map_err(|error| error.at(endpoint.implementation_location()))?;
+        let usage = http.as_ref().map(|access| access.usage.clone());
         let granted = Granted {
+            http: http.map(Arc::new),
             object_store: object_store.map(Arc::new),
             postgres: postgres.map(Arc::new),
             files: plan.files().map(Into::into).collect(),
@@ -208,6 +215,7 @@ impl Side {
             component,
             config: endpoint.config.to_string(),
             path: endpoint.config["path"].as_str().map(str::to_owned),
+            http: usage,
             linked,
         })
     }

@@ -61,6 +61,10 @@ impl GuestReader for Source {
         attacks::schema(&self.attack)
     }
 
+    fn check(&self) -> Result<Schema, Error> {
+        self.schema()
+    }
+
     fn splits(&self, max: u32) -> Result<Vec<String>, Error> {
         Ok(match self.attack.as_str() {
             "too-many-splits" => (0..=max).map(|split| split.to_string()).collect(),

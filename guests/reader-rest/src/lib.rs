@@ -1,0 +1,1 @@
+//! The connector `rest`: records of HTTP APIs, page by page.
