@@ -164,7 +164,8 @@ fn derived(endpoint: &Endpoint, facts: &Facts<'_>) -> Result<Vec<Grant>, Error> 
         else {
             return Err(malformed(format!("a wrong item in `{GRANTS_KEYWORD}`")));
         };
-        if let Some((target, keys)) = fill(template, &endpoint.config, &schema) {
+        let fill = |template| fill(template, &endpoint.config, &schema);
+        if let (Some((access, _)), Some((target, keys))) = (fill(access), fill(template)) {
             let target = format!("{access} {target}");
             grants.push(Grant {
                 capability: capability.to_owned(),
@@ -177,14 +178,14 @@ fn derived(endpoint: &Endpoint, facts: &Facts<'_>) -> Result<Vec<Grant>, Error> 
     Ok(grants)
 }
 
-/// Replaces each `{key}` by the value of the config, or by its default. None where a key has neither.
+/// Replaces each `{key}` by the value of the config, or by its default; `{parent.url}` is `url` in the object `parent`.
+/// None where a key has neither.
 fn fill(template: &str, config: &Value, schema: &Value) -> Option<(String, Vec<String>)> {
     let (mut filled, mut keys, mut rest) = (String::new(), Vec::new(), template);
     while let Some((before, after)) = rest.split_once('{') {
         let (key, after) = after.split_once('}')?;
-        let default = || schema.get("properties")?.get(key)?.get("default");
         filled.push_str(before);
-        let value = config.get(key).or_else(default)?.as_str()?;
+        let value = value_of(key, config, schema)?.as_str()?;
         // `out/` and `out` are the same folder.
         filled.push_str(if after.starts_with('/') {
             value.trim_end_matches('/')
@@ -196,6 +197,21 @@ fn fill(template: &str, config: &Value, schema: &Value) -> Option<(String, Vec<S
     }
     filled.push_str(rest);
     Some((filled, keys))
+}
+
+/// The value of the config at a dotted key, or its default. An object that is not there has no values by default.
+fn value_of<'a>(key: &str, config: &'a Value, schema: &'a Value) -> Option<&'a Value> {
+    let (mut config, mut schema) = (config, schema);
+    let (objects, last) = key.rsplit_once('.').unwrap_or(("", key));
+    for object in objects.split('.').filter(|object| !object.is_empty()) {
+        config = config.get(object)?;
+        schema = schema
+            .get("properties")
+            .and_then(|all| all.get(object))
+            .unwrap_or(&Value::Null);
+    }
+    let default = || schema.get("properties")?.get(last)?.get("default");
+    config.get(last).or_else(default)
 }
 
 fn section(role: Role) -> &'static str {
@@ -212,7 +228,7 @@ fn unknown_capability(endpoint: &Endpoint, capability: &str) -> Error {
     )
     .at(endpoint.grant_location(capability))
     .hint(format!(
-        "`grants` under `{}` may name `object-store`, `postgres` and `files`",
+        "`grants` under `{}` may name `http`, `object-store`, `postgres` and `files`",
         section(endpoint.role)
     ))
 }
@@ -241,8 +257,12 @@ mod tests {
 
     #[test]
     fn a_grant_follows_from_the_value_its_default_or_is_left_out() {
-        let schema = json!({"properties": {"prefix": {"default": "raw"}}});
-        let config = json!({"bucket": "lake", "folder": "out/", "n": 1});
+        let schema = json!({"properties": {
+            "prefix": {"default": "raw"},
+            "parent": {"properties": {"method": {"default": "GET"}}},
+            "absent": {"properties": {"method": {"default": "GET"}}},
+        }});
+        let config = json!({"bucket": "lake", "folder": "out/", "n": 1, "parent": {"url": "u"}});
         let check = |template, expected: Option<&str>| {
             let filled = fill(template, &config, &schema).map(|(text, _)| text);
             assert_eq!(filled.as_deref(), expected, "{template}");
@@ -254,5 +274,9 @@ mod tests {
         check("{n}", None);
         check("{bucket", None);
         check("plain", Some("plain"));
+        check("{parent.method} {parent.url}", Some("GET u"));
+        check("{parent.missing}", None);
+        check("{absent.method}", None);
+        check("{bucket.method}", None);
     }
 }

@@ -196,6 +196,15 @@ pub fn run(report: &RunReport) {
         HumanBytes(report.bytes_written),
         HumanBytes(report.peak_memory_bytes)
     ));
+    if let Some(http) = report.http {
+        result(&format!(
+            "  http  {} requests, {} retries, {:.1} s waited, {} received",
+            HumanCount(http.requests),
+            HumanCount(http.retries),
+            Duration::from_millis(http.waited_ms).as_secs_f64(),
+            HumanBytes(http.received_bytes)
+        ));
+    }
     for output in report.outputs.iter().chain(&report.dead_letter) {
         let checksum = output.checksum.as_deref().unwrap_or("no checksum");
         result(&format!(

@@ -16,7 +16,7 @@ use super::secrets::Resolver;
 use super::spec::{JobSpec, LimitsSpec, Size, Span};
 use super::units::{self, GIB, KIB, MIB};
 use super::yaml::{Document, escape};
-use super::{Endpoint, HttpSettings, Job, Limits, LoadOptions, was_refused};
+use super::{Endpoint, Job, Limits, LoadOptions, was_refused};
 use crate::error::{Error, Kind};
 
 /// The job, if nothing is added to `problems`. What the schema has refused (`refused`, pointers) is
@@ -46,7 +46,7 @@ pub fn job(
     no_secrets_outside(
         document,
         &|pointer| CONFIGS.contains(&pointer),
-        "a secret can stand for text under `config`, and for nothing else",
+        "a secret can stand for text under `config`, in `http.proxy`, and for nothing else",
         builder.problems,
     );
 
@@ -55,6 +55,7 @@ pub fn job(
     let mut resolver = Resolver::new(options.secrets_dir.as_deref(), &tenant);
     let source = source.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let target = target.map(|draft| builder.hide_secrets(draft, &mut resolver));
+    let http = builder.http(spec.http.unwrap_or_default(), &mut resolver);
     let asset = spec.asset_path.as_deref();
     let asset = asset.and_then(|path| builder.asset(path, &mut resolver));
     let dead_letter = spec.dead_letter.and_then(|dead_letter| dead_letter.path);
@@ -75,7 +76,7 @@ pub fn job(
         target: target?,
         schedule,
         limits,
-        http: HttpSettings::default(),
+        http,
         parallelism: spec.parallelism.and_then(NonZeroU32::new),
         contract: asset.map(|asset| Arc::new(asset.finish(&secrets))),
         dead_letter,
@@ -145,49 +146,62 @@ impl Builder<'_> {
         let default = Limits::default();
         Limits {
             memory_bytes: self.size(
-                "memory",
+                "/limits/memory",
                 &spec.memory,
                 16 * MIB,
                 8 * GIB,
                 default.memory_bytes,
             ),
             call_timeout: self.span(
-                "call_timeout",
+                "/limits/call_timeout",
                 &spec.call_timeout,
                 second,
                 day,
                 default.call_timeout,
             ),
             cpu_per_call: self.span(
-                "cpu_per_call",
+                "/limits/cpu_per_call",
                 &spec.cpu_per_call,
                 second / 10,
                 second * 3600,
                 default.cpu_per_call,
             ),
             deadline: self.span(
-                "deadline",
+                "/limits/deadline",
                 &spec.deadline,
                 second,
                 day * 30,
                 default.deadline,
             ),
-            log_bytes: self.size("log", &spec.log, 4 * KIB, 64 * MIB, default.log_bytes),
+            log_bytes: self.size(
+                "/limits/log",
+                &spec.log,
+                4 * KIB,
+                64 * MIB,
+                default.log_bytes,
+            ),
             batch_rows: spec.batch_rows.unwrap_or(default.batch_rows),
         }
     }
 
-    fn size(&mut self, key: &str, size: &Option<Size>, min: u64, max: u64, default: u64) -> u64 {
+    pub fn size(
+        &mut self,
+        pointer: &str,
+        size: &Option<Size>,
+        min: u64,
+        max: u64,
+        default: u64,
+    ) -> u64 {
         let Some(Size(value)) = size else {
             return default;
         };
         units::size(value, min..=max)
-            .unwrap_or_else(|must| self.limit_problem(key, value, &must, default))
+            .unwrap_or_else(|must| self.bound_problem(pointer, value, &must, default))
     }
 
-    fn span(
+    pub fn span(
         &mut self,
-        key: &str,
+        pointer: &str,
         span: &Option<Span>,
         min: Duration,
         max: Duration,
@@ -197,13 +211,12 @@ impl Builder<'_> {
             return default;
         };
         units::duration(value, min..=max)
-            .unwrap_or_else(|must| self.limit_problem(key, value, &must, default))
+            .unwrap_or_else(|must| self.bound_problem(pointer, value, &must, default))
     }
 
-    fn limit_problem<T>(&mut self, key: &str, value: &Value, must: &str, default: T) -> T {
-        let pointer = format!("/limits/{key}");
+    fn bound_problem<T>(&mut self, pointer: &str, value: &Value, must: &str, default: T) -> T {
         self.problems
-            .push(value_problem(self.document, &pointer, value, must));
+            .push(value_problem(self.document, pointer, value, must));
         default
     }
 
@@ -224,7 +237,7 @@ impl Builder<'_> {
         }
     }
 
-    fn hide(&mut self, value: &mut Value, pointer: &str, resolver: &mut Resolver) {
+    pub fn hide(&mut self, value: &mut Value, pointer: &str, resolver: &mut Resolver) {
         match value {
             Value::String(text) => {
                 let (hidden, refusals) = resolver.hide(text);
@@ -251,11 +264,12 @@ impl Builder<'_> {
     }
 }
 
-/// Where components read, and so where secrets may stand.
-const CONFIGS: [&str; 5] = [
+/// Where secrets may stand: where components read, and for the proxy.
+const CONFIGS: [&str; 6] = [
     "/source/reader/config",
     "/target/writer/config",
     "/target/warehouse",
     "/target/namespace",
     "/target/table",
+    "/http/proxy",
 ];

@@ -10,6 +10,7 @@ mod build;
 mod check;
 mod contracts;
 mod endpoints;
+mod http;
 mod implementation;
 #[cfg(test)]
 mod reference;
@@ -36,6 +37,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use asset::schema as asset_schema;
+pub use http::HttpSettings;
 pub use implementation::{Implementation, Role};
 pub use schedule::Schedule;
 pub use secrets::Secrets;
@@ -117,40 +119,6 @@ impl Default for Limits {
             deadline: Duration::from_secs(24 * 60 * 60),
             log_bytes: units::MIB,
             batch_rows: 65_536,
-        }
-    }
-}
-
-/// How the host sends HTTP requests of this job. Descriptions and ranges are in `HttpSpec`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct HttpSettings {
-    /// A URL, with a placeholder for every secret.
-    pub proxy: Option<String>,
-    pub connect_timeout: Duration,
-    /// Longest silence of a server.
-    pub read_timeout: Duration,
-    /// Of one attempt, with the whole body.
-    pub timeout: Duration,
-    pub max_response_bytes: u64,
-    /// Of one request.
-    pub retries: u32,
-    /// Of all requests of a run.
-    pub retry_budget: u64,
-    /// The longest time that one request waits for rate limits and retries, all in all.
-    pub max_wait: Duration,
-}
-
-impl Default for HttpSettings {
-    fn default() -> Self {
-        Self {
-            proxy: None,
-            connect_timeout: Duration::from_secs(10),
-            read_timeout: Duration::from_secs(60),
-            timeout: Duration::from_secs(2 * 60),
-            max_response_bytes: 64 * units::MIB,
-            retries: 5,
-            retry_budget: 1_000,
-            max_wait: Duration::from_secs(4 * 60),
         }
     }
 }

@@ -57,6 +57,9 @@ pub struct JobSpec {
     /// What a run may use.
     pub limits: Option<LimitsSpec>,
 
+    /// How the host sends the HTTP requests of connectors.
+    pub http: Option<HttpSpec>,
+
     /// How many splits are read side by side, 1 to 1024. Default: one per processor.
     #[schemars(range(min = 1, max = 1024))]
     pub parallelism: Option<u32>,
@@ -158,6 +161,38 @@ pub struct LimitsSpec {
     /// Rows that a reader is asked to put into one batch, 1 to 1048576. Default 65536.
     #[schemars(range(min = 1, max = 1_048_576))]
     pub batch_rows: Option<u32>,
+}
+
+/// How the host sends the HTTP requests of connectors.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct HttpSpec {
+    /// URL of a proxy for all requests: `http://proxy.example:3128`; `${SECRET:NAME}` in it is filled in by the host. It resolves the names, so what they lead to is for it to check. Default: none; `HTTP_PROXY` and its like are not looked at.
+    #[schemars(length(min = 1))]
+    pub proxy: Option<String>,
+
+    /// Longest time to connect, TLS included. Default `10s`, from `100ms` to `1h`.
+    pub connect_timeout: Option<Span>,
+
+    /// Longest silence of a server within an answer. Default `1m`, from `100ms` to `1h`.
+    pub read_timeout: Option<Span>,
+
+    /// Longest time of one attempt, with its whole body. Default `2m`, from `100ms` to `1h`.
+    pub timeout: Option<Span>,
+
+    /// Largest body of an answer, decompressed. Default `64MiB`, from `1KiB` to `1GiB`.
+    pub max_response_size: Option<Size>,
+
+    /// How often one request is sent again after a lost answer or one of the statuses 408, 429, 500, 502, 503 and 504, 0 to 20. Default 5.
+    #[schemars(range(min = 0, max = 20))]
+    pub retries: Option<u32>,
+
+    /// How often all requests of a run are sent again, all in all, 0 to 1000000. Default 1000.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub retry_budget: Option<u64>,
+
+    /// Longest time that one request waits for rate limits and retries, all in all. Keep it under `limits.call_timeout`. Default `4m`, from `0s` to `1h`.
+    pub max_wait: Option<Span>,
 }
 
 /// A number of bytes as written: `256MiB`, `64kB`, or a plain number.

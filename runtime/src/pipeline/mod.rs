@@ -58,7 +58,9 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
         tenant = report.tenant,
         job = report.job
     );
+    let http = ready.http();
     let outcome = attempt(ready, context, &mut report).await;
+    report.set_http(&http);
     report.finish(outcome, &context.metrics, start.elapsed());
     tracing::info!(
         event = "job_finished",
@@ -71,6 +73,9 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
         rows_rejected = report.rows_rejected,
         retries = report.retries,
         bytes_written = report.bytes_written,
+        http_requests = report.http.map(|http| http.requests),
+        http_retries = report.http.map(|http| http.retries),
+        http_waited_ms = report.http.map(|http| http.waited_ms),
         duration_ms = report.duration_ms
     );
     report

@@ -40,7 +40,7 @@ pub struct Side {
     /// The `path` of its config, where it has one.
     pub path: Option<String>,
     /// What it asked of HTTP.
-    pub http: Option<Arc<http::Usage>>,
+    http: Option<Arc<http::Usage>>,
     linked: Linked,
 }
 
@@ -118,6 +118,14 @@ impl Ready {
             tenant: self.tenant.clone(),
             job: self.job.clone(),
         }
+    }
+
+    /// What its components ask of HTTP, those that use it.
+    pub fn http(&self) -> Vec<Arc<http::Usage>> {
+        let sides = [&self.reader, &self.writer]
+            .into_iter()
+            .chain(&self.dead_letter);
+        sides.filter_map(|side| side.http.clone()).collect()
     }
 
     /// The identity of one run of this job.

@@ -1,5 +1,6 @@
 //! What a run did, as `run --json` prints it.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::settle::Committed;
 use super::{Metrics, Ready, Recovered, Totals};
+use crate::capabilities::http;
 use crate::component::Output;
 use crate::contract::{Contract, Tally};
 use crate::error::{Error, Kind, Result};
@@ -37,6 +39,8 @@ pub struct RunReport {
     pub dead_letter: Vec<Output>,
     /// What is remarkable and did not end the run.
     pub warnings: Vec<String>,
+    /// What the components asked of HTTP, where they use it.
+    pub http: Option<http::UsageReport>,
     /// What else the writer reported.
     pub details: Option<Value>,
     /// The state that the target holds after this run.
@@ -106,6 +110,7 @@ impl RunReport {
             rejected: Vec::new(),
             dead_letter: Vec::new(),
             warnings: Vec::new(),
+            http: None,
             details: None,
             state: None,
             recovered: Vec::new(),
@@ -137,6 +142,20 @@ impl RunReport {
             receipt["dead_letter"] = json!(self.dead_letter);
         }
         receipt.to_string()
+    }
+
+    pub(super) fn set_http(&mut self, usage: &[Arc<http::Usage>]) {
+        let each = usage.iter().map(|usage| usage.report());
+        self.http = each.reduce(http::UsageReport::plus);
+        if let Some(count) = self
+            .http
+            .map(|http| http.concealed)
+            .filter(|count| *count > 0)
+        {
+            self.warnings.push(format!(
+                "{count} answers held the value of a secret; the component was given a placeholder in its place"
+            ));
+        }
     }
 
     pub(super) fn finish(&mut self, outcome: Result<()>, metrics: &Metrics, took: Duration) {

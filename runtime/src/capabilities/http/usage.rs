@@ -29,6 +29,19 @@ pub struct UsageReport {
     pub concealed: u64,
 }
 
+impl UsageReport {
+    /// Both together.
+    pub fn plus(self, other: Self) -> Self {
+        Self {
+            requests: self.requests + other.requests,
+            retries: self.retries + other.retries,
+            waited_ms: self.waited_ms + other.waited_ms,
+            received_bytes: self.received_bytes + other.received_bytes,
+            concealed: self.concealed + other.concealed,
+        }
+    }
+}
+
 impl Usage {
     pub fn waited(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
