@@ -199,6 +199,32 @@ fn what_is_written_arrives_and_the_rest_has_its_default() {
 }
 
 #[test]
+fn http_settings_take_what_is_written_and_hide_the_password_of_the_proxy() {
+    let job = load_text(
+        "tenant_id: acme\n\
+         source: { reader: { implementation: rest } }\n\
+         target: { writer: { implementation: discard } }\n\
+         http: { proxy: \"http://me:${SECRET:CARGO_PKG_NAME}@127.0.0.1:3128\", connect_timeout: 2s, read_timeout: 3s, \
+                 timeout: 4s, max_response_size: 1MiB, retries: 0, retry_budget: 7, max_wait: 0s }\n",
+    );
+    let proxy = job.http.proxy.clone().unwrap();
+    let expected = HttpSettings {
+        proxy: Some(proxy.clone()),
+        connect_timeout: Duration::from_secs(2),
+        read_timeout: Duration::from_secs(3),
+        timeout: Duration::from_secs(4),
+        max_response_bytes: 1 << 20,
+        retries: 0,
+        retry_budget: 7,
+        max_wait: Duration::ZERO,
+    };
+    assert_eq!(job.http, expected);
+    let filled = format!("http://me:{}@127.0.0.1:3128", env!("CARGO_PKG_NAME"));
+    assert!(!proxy.contains(env!("CARGO_PKG_NAME")), "{proxy}");
+    assert_eq!(job.secrets.fill(&proxy), filled);
+}
+
+#[test]
 fn the_iceberg_keys_become_the_config_of_the_writer() {
     let target = load_text(API_TO_ICEBERG).target;
     let expected = serde_json::json!({ "warehouse": "s3://lake/acme/", "namespace": "custom_api", "table": "users" });
