@@ -38,7 +38,7 @@ use serde_json::Value;
 pub use asset::schema as asset_schema;
 pub use implementation::{Implementation, Role};
 pub use schedule::Schedule;
-pub use secrets::Secrets;
+pub use secrets::{Place, Secrets, Unfit, http_forms};
 pub use spec::schema;
 pub use words::nearest;
 
