@@ -14,6 +14,8 @@ pub enum Refused {
     LinkLocal,
     /// Not the address of one machine.
     NotUnicast,
+    /// A network that is not reached from outside, where the job did not say `private`.
+    Private,
 }
 
 impl Refused {
@@ -24,6 +26,7 @@ impl Refused {
             }
             Self::LinkLocal => "is link-local",
             Self::NotUnicast => "is not the address of one machine",
+            Self::Private => "is private, which the job does not grant",
         }
     }
 }
@@ -46,6 +49,48 @@ pub fn check(host: &str, address: IpAddr) -> Result<(), Refused> {
         return Err(Refused::Loopback);
     }
     Ok(())
+}
+
+/// [`check`] for a name that is taken for one of the internet: a private address too must be granted.
+pub fn check_public(host: &str, address: IpAddr, may_be_private: bool) -> Result<(), Refused> {
+    let address = unwrapped(address);
+    check(host, address)?;
+    let is_private = match address {
+        IpAddr::V4(v4) => is_private_v4(v4),
+        // fc00::/7, and fec0::/10, which came before it.
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.segments()[0] & 0xffc0 == 0xfec0,
+    };
+    if is_private && !may_be_private {
+        return Err(Refused::Private);
+    }
+    Ok(())
+}
+
+/// The IPv4 address that an IPv6 address stands for: mapped, compatible, NAT64 or 6to4.
+fn unwrapped(address: IpAddr) -> IpAddr {
+    let IpAddr::V6(v6) = address.to_canonical() else {
+        return address.to_canonical();
+    };
+    let [a, b, c, d, e, f, g, h] = v6.segments();
+    let v4 = |high: u16, low: u16| {
+        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+    };
+    match [a, b, c, d, e, f] {
+        [0x64, 0xff9b, 0, 0, 0, 0] => v4(g, h),
+        // `::` and `::1` are addresses of their own.
+        [0, 0, 0, 0, 0, 0] if g != 0 => v4(g, h),
+        [0x2002, ..] => v4(b, c),
+        _ => IpAddr::V6(v6),
+    }
+}
+
+fn is_private_v4(address: Ipv4Addr) -> bool {
+    let [a, b, c, _] = address.octets();
+    address.is_private()
+        || (a == 100 && (64..128).contains(&b)) // 100.64.0.0/10, of carriers
+        || (a == 198 && (b == 18 || b == 19)) // 198.18.0.0/15, of benchmarks
+        || (a, b, c) == (192, 0, 0)
 }
 
 fn is_unicast_v4(address: Ipv4Addr) -> bool {
@@ -110,5 +155,58 @@ mod tests {
         check("db.example", "255.255.255.255", Err(Refused::NotUnicast));
         check("db.example", "::", Err(Refused::NotUnicast));
         check("db.example", "ff02::1", Err(Refused::NotUnicast));
+    }
+
+    #[test]
+    fn a_private_address_must_be_granted_however_it_is_written() {
+        let check = |host: &str, address: &str, private: bool, expected: Result<(), Refused>| {
+            let address = address.parse().unwrap();
+            let verdict = check_public(host, address, private);
+            assert_eq!(verdict, expected, "{host} {address} {private}");
+        };
+        for address in [
+            "10.1.2.3",
+            "172.16.0.1",
+            "172.31.255.255",
+            "192.168.0.1",
+            "100.64.0.1",
+            "100.127.255.255",
+            "198.18.0.1",
+            "198.19.255.255",
+            "192.0.0.8",
+            "fc00::1",
+            "fd12::1",
+            "fec0::1",
+            "::ffff:10.0.0.1",
+            "::10.0.0.1",
+            "64:ff9b::10.0.0.1",
+            "2002:a00:1::1",
+        ] {
+            check("api.example", address, false, Err(Refused::Private));
+            check("api.example", address, true, Ok(()));
+        }
+        for address in [
+            "93.184.216.34",
+            "2606:4700::1111",
+            "172.32.0.1",
+            "100.128.0.1",
+        ] {
+            check("api.example", address, false, Ok(()));
+        }
+        for private in [false, true] {
+            for address in ["127.0.0.1", "::1", "64:ff9b::7f00:1", "2002:7f00:1::"] {
+                check("api.example", address, private, Err(Refused::Loopback));
+                check("localhost", address, private, Ok(()));
+            }
+            for address in [
+                "169.254.169.254",
+                "64:ff9b::a9fe:a9fe",
+                "2002:a9fe:a9fe::",
+                "fe80::1",
+            ] {
+                check("api.example", address, private, Err(Refused::LinkLocal));
+                check("localhost", address, private, Err(Refused::LinkLocal));
+            }
+        }
     }
 }

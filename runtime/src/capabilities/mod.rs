@@ -76,6 +76,7 @@ pub fn needs_grant(name: &str) -> bool {
 /// A granted target as it may be printed: what a connection string holds beside an address is left out.
 pub fn shown(capability: &str, target: &str) -> String {
     match capability {
+        "http" => http::shown(target),
         "postgres" => postgres::shown(target),
         _ => target.to_owned(),
     }

@@ -194,6 +194,11 @@ impl Budget {
         ))
     }
 
+    /// Bytes that can still be taken.
+    pub fn left(&self) -> u64 {
+        self.limit.saturating_sub(self.used)
+    }
+
     pub fn give(&mut self, bytes: u64) {
         self.used = self.used.saturating_sub(bytes);
     }

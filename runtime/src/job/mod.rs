@@ -40,7 +40,7 @@ pub use asset::schema as asset_schema;
 pub use http::HttpSettings;
 pub use implementation::{Implementation, Role};
 pub use schedule::Schedule;
-pub use secrets::Secrets;
+pub use secrets::{Place, Secrets, Unfit, http_forms};
 pub use spec::schema;
 pub use words::nearest;
 
