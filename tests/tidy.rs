@@ -68,7 +68,7 @@ fn only_the_job_layer_knows_yaml() {
 
 #[test]
 fn decisions_do_no_io_and_read_no_clock() {
-    let decodes = |name: &str| name.contains("/postgres/decode/");
+    let decodes = |name: &str| name.contains("/postgres/decode/") || name.contains("/json/decode/");
     let decides = |name: &str| {
         name.ends_with("/plan.rs")
             || name.ends_with("/egress.rs")
@@ -171,9 +171,14 @@ fn capabilities_do_not_know_each_other() {
     let boundary = |file: &str| {
         file == "runtime/src/capabilities/mod.rs" || file == "runtime/src/component/bindings.rs"
     };
-    for own in ["parquet", "postgres"] {
+    for own in ["json", "parquet", "postgres"] {
         check(&format!("capabilities::{own}"), boundary);
     }
+    check("capabilities::http", |file| {
+        file.starts_with("runtime/src/capabilities/http/")
+            || file.starts_with("runtime/src/pipeline/")
+            || boundary(file)
+    });
     check("capabilities::object_store", |file| {
         file.starts_with("runtime/src/capabilities/object_store/")
             || file.starts_with("runtime/src/pipeline/")

@@ -91,7 +91,9 @@ impl Columns {
     pub fn parse(text: &str) -> Result<Self> {
         let tape = Tape::parse(Buffer::from(text.as_bytes()), false, MAX_NOTATION_BYTES).map_err(
             |refusal| {
-                let problem = refusal.message.replacen("the body is", "the columns are", 1);
+                let problem = refusal
+                    .message
+                    .replacen("the body is", "the columns are", 1);
                 Refusal::config(problem)
             },
         )?;
@@ -202,8 +204,9 @@ fn parse_type(value: Value<'_>, place: &str, depth: usize, left: &mut usize) -> 
         Kind::Array => {
             let mut elements = value.elements();
             let (Some(element), None) = (elements.next(), elements.next()) else {
-                return Err(invalid(place, "a list must have one type")
-                    .hint("write `[\"string\"]`"));
+                return Err(
+                    invalid(place, "a list must have one type").hint("write `[\"string\"]`")
+                );
             };
             let element = parse_type(element, &format!("{place}[]"), deeper()?, left)?;
             Ok(Type::List(Box::new(element)))
@@ -212,11 +215,9 @@ fn parse_type(value: Value<'_>, place: &str, depth: usize, left: &mut usize) -> 
             Err(invalid(place, "a struct must have a column").hint("write `\"json\"`"))
         }
         Kind::Object => Ok(Type::Struct(parse_columns(value, place, deeper()?, left)?)),
-        _ => Err(invalid(
-            place,
-            format!("`{}` is not a type", shown(&value.raw())),
-        )
-        .hint(known_names())),
+        _ => Err(
+            invalid(place, format!("`{}` is not a type", shown(&value.raw()))).hint(known_names()),
+        ),
     }
 }
 
@@ -238,16 +239,14 @@ fn parse_name(name: &str, place: &str) -> Result<Type> {
             // At most 38.
             scale: scale as i8,
         }),
-        _ if name.starts_with("decimal") => Err(invalid(
-            place,
-            format!("`{}` is not a type", shown(name)),
-        )
-        .hint(format!(
-            "write `decimal(p,s)` with p from 1 to {MAX_PRECISION} and s from 0 to p"
-        ))),
-        _ => Err(
-            invalid(place, format!("`{}` is not a type", shown(name))).hint(known_names()),
-        ),
+        _ if name.starts_with("decimal") => {
+            Err(
+                invalid(place, format!("`{}` is not a type", shown(name))).hint(format!(
+                    "write `decimal(p,s)` with p from 1 to {MAX_PRECISION} and s from 0 to p"
+                )),
+            )
+        }
+        _ => Err(invalid(place, format!("`{}` is not a type", shown(name))).hint(known_names())),
     }
 }
 

@@ -3,7 +3,6 @@
 //! Pure: no socket, no clock, no wasm. A body becomes a [`Tape`] once; what is asked of it later reads the tape. Neither
 //! the bytes nor the columns are trusted: not a length, not a depth, not a count.
 
-mod appender;
 mod columns;
 mod extract;
 mod infer;
@@ -12,6 +11,7 @@ mod number;
 mod parse;
 mod pointer;
 mod rows;
+mod scalars;
 mod tape;
 mod text;
 mod time;
@@ -21,7 +21,7 @@ pub use extract::{digest, digests, greatest, values};
 pub use infer::infer;
 pub use pointer::{array, find};
 pub use rows::{Options, rows};
-pub use tape::{Document, Tape, Value};
+pub use tape::{Tape, Value};
 
 /// What is answered where something cannot be done. The message is one lowercase line, as in `wit/types.wit`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -377,7 +377,10 @@ impl<'a> Parser<'a> {
         };
         let whole = digits(at);
         if whole > at + 1 && self.bytes.get(at) == Some(&b'0') {
-            return fault(start, "a number must not begin with a zero that says nothing");
+            return fault(
+                start,
+                "a number must not begin with a zero that says nothing",
+            );
         }
         let mut ends = whole > at;
         at = whole;
@@ -419,7 +422,10 @@ impl<'a> Parser<'a> {
             let again = self.nodes[again as usize];
             return fault(
                 again.start as usize - 1,
-                format!("the object has the key `{}` twice", shown(&self.name(again))),
+                format!(
+                    "the object has the key `{}` twice",
+                    shown(&self.name(again))
+                ),
             );
         }
         let depth = self.frames.len() - 1 - usize::from(self.has_lines);
@@ -441,7 +447,10 @@ impl<'a> Parser<'a> {
         let mut before = [Node::end(0, 0); FEW_KEYS as usize];
         for (count, key) in self.keys(object).enumerate() {
             let node = self.nodes[key as usize];
-            if before[..count].iter().any(|other| self.is_same(*other, node)) {
+            if before[..count]
+                .iter()
+                .any(|other| self.is_same(*other, node))
+            {
                 return Some(key);
             }
             before[count] = node;

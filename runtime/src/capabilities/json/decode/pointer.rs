@@ -59,7 +59,10 @@ impl<'a> Pointer<'a> {
                     return Ok(token.into());
                 }
                 let escapes = token.split('~').skip(1);
-                if escapes.into_iter().any(|rest| !rest.starts_with(['0', '1'])) {
+                if escapes
+                    .into_iter()
+                    .any(|rest| !rest.starts_with(['0', '1']))
+                {
                     return Err(Refusal::config(format!(
                         "`{}` is not a JSON Pointer: `~` must be followed by `0` or `1`",
                         shown(pointer)

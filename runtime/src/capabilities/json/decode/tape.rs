@@ -167,6 +167,10 @@ pub struct Value<'a> {
 }
 
 impl<'a> Value<'a> {
+    pub(super) fn document(self) -> &'a Document<'a> {
+        self.document
+    }
+
     pub fn kind(self) -> Kind {
         self.node().kind()
     }
