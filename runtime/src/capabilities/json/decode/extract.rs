@@ -115,7 +115,7 @@ fn parse(text: &str) -> Result<Tape> {
 #[derive(PartialEq)]
 enum Form {
     Number,
-    Instant,
+    Time,
     Text,
 }
 
@@ -123,7 +123,7 @@ impl Form {
     fn of(value: Value<'_>) -> Option<Self> {
         match value.kind() {
             Kind::Number => Some(Self::Number),
-            Kind::Text | Kind::Escaped if time::is_instant(&value.text()) => Some(Self::Instant),
+            Kind::Text | Kind::Escaped if time::is_instant(&value.text()) => Some(Self::Time),
             Kind::Text | Kind::Escaped => Some(Self::Text),
             _ => None,
         }
@@ -139,7 +139,7 @@ fn compare(left: Value<'_>, right: Value<'_>) -> Option<Ordering> {
     let (left, right) = (left.text(), right.text());
     match form {
         Form::Number => Some(number::compare(&left, &right)),
-        Form::Instant => time::compare(&left, &right),
+        Form::Time => time::compare(&left, &right),
         // UTF-8 is in the order of code points.
         Form::Text => Some(left.cmp(&right)),
     }

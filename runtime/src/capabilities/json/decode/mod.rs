@@ -6,6 +6,7 @@
 mod columns;
 mod extract;
 mod infer;
+mod keys;
 mod nested;
 mod number;
 mod parse;

@@ -6,10 +6,9 @@
 //! One loop, with the open containers on a list: the depth of a document takes no stack.
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 
 use super::tape::{Kind, MAX_BODY_BYTES, Node, past};
-use super::text::{BadText, scan, shown, unescape};
+use super::text::{BadText, scan, shown};
 use super::{Refusal, Result};
 
 /// How deep containers may be nested.
@@ -17,9 +16,6 @@ const MAX_DEPTH: usize = 128;
 
 /// The longest text, as it is written.
 const MAX_TEXT_BYTES: usize = 16 << 20;
-
-/// The most keys of an object that are compared each with each. With more, their hashes are sorted.
-const FEW_KEYS: u32 = 12;
 
 /// Bytes of a body for each node that is reserved first: dense ones grow from there.
 const BYTES_PER_NODE: usize = 12;
@@ -65,35 +61,35 @@ pub(super) fn parse(body: &[u8], has_lines: bool, max_bytes: u64) -> Result<Vec<
     }
 }
 
-struct Parser<'a> {
+pub(super) struct Parser<'a> {
     /// The body, or all of it to the end of the line.
-    bytes: &'a [u8],
+    pub(super) bytes: &'a [u8],
     at: usize,
-    nodes: Vec<Node>,
-    frames: Vec<Frame>,
+    pub(super) nodes: Vec<Node>,
+    pub(super) frames: Vec<Frame>,
     /// The last object at each depth whose keys were compared with each other. One with the same keys in the same order
     /// has no key twice either, and records of a list mostly are alike.
-    templates: [u32; MAX_DEPTH + 1],
+    pub(super) templates: [u32; MAX_DEPTH + 1],
     /// With keys of its own: whoever wrote the body cannot choose keys that have the same hash.
-    hashes: RandomState,
+    pub(super) hashes: RandomState,
     max_nodes: usize,
-    has_lines: bool,
+    pub(super) has_lines: bool,
 }
 
 /// An open container.
-struct Frame {
-    node: u32,
+pub(super) struct Frame {
+    pub(super) node: u32,
     is_object: bool,
     /// How many values came to an end in it.
-    count: u32,
+    pub(super) count: u32,
     /// Of an object, the key whose value is read.
     key: u32,
     /// The key of the template that is to come, as long as all were the same; 0 otherwise.
     expected: u32,
-    is_like_template: bool,
+    pub(super) is_like_template: bool,
 }
 
-enum Fault {
+pub(super) enum Fault {
     Syntax {
         at: usize,
         what: String,
@@ -103,9 +99,9 @@ enum Fault {
     TooManyValues,
 }
 
-type Step<T = ()> = std::result::Result<T, Fault>;
+pub(super) type Step<T = ()> = std::result::Result<T, Fault>;
 
-fn fault<T>(at: usize, what: impl Into<String>) -> Step<T> {
+pub(super) fn fault<T>(at: usize, what: impl Into<String>) -> Step<T> {
     Err(Fault::Syntax {
         at,
         what: what.into(),
@@ -403,100 +399,6 @@ impl<'a> Parser<'a> {
         }
         self.at = at;
         self.push(Node::new(Kind::Number, start, at - start))
-    }
-
-    /// Refuses the innermost object if it has a key twice.
-    fn check_keys(&mut self) -> Step {
-        let Some(frame) = self.frames.last() else {
-            return Ok(());
-        };
-        if frame.is_like_template {
-            return Ok(());
-        }
-        let (node, count) = (frame.node, frame.count);
-        let again = match count {
-            0..=FEW_KEYS => self.compare_all(node),
-            _ => self.compare_hashes(node),
-        };
-        if let Some(again) = again {
-            let again = self.nodes[again as usize];
-            return fault(
-                again.start as usize - 1,
-                format!(
-                    "the object has the key `{}` twice",
-                    shown(&self.name(again))
-                ),
-            );
-        }
-        let depth = self.frames.len() - 1 - usize::from(self.has_lines);
-        self.templates[depth] = node;
-        Ok(())
-    }
-
-    /// The keys of the object that is about to be closed.
-    fn keys(&self, object: u32) -> impl Iterator<Item = u32> {
-        let mut at = object + 2;
-        std::iter::from_fn(move || {
-            let key = ((at as usize) < self.nodes.len()).then_some(at)?;
-            at = past(&self.nodes, at + 1);
-            Some(key)
-        })
-    }
-
-    fn compare_all(&self, object: u32) -> Option<u32> {
-        let mut before = [Node::end(0, 0); FEW_KEYS as usize];
-        for (count, key) in self.keys(object).enumerate() {
-            let node = self.nodes[key as usize];
-            if before[..count]
-                .iter()
-                .any(|other| self.is_same(*other, node))
-            {
-                return Some(key);
-            }
-            before[count] = node;
-        }
-        None
-    }
-
-    fn compare_hashes(&self, object: u32) -> Option<u32> {
-        let mut hashes: Vec<(u64, u32)> = self
-            .keys(object)
-            .map(|key| {
-                let node = self.nodes[key as usize];
-                let hash = match node.kind() {
-                    Kind::Escaped => self.hashes.hash_one(self.name(node).as_bytes()),
-                    _ => self.hashes.hash_one(&self.bytes[node.range()]),
-                };
-                (hash, key)
-            })
-            .collect();
-        hashes.sort_unstable();
-        let groups = hashes.chunk_by(|(left, _), (right, _)| left == right);
-        let again = groups.filter_map(|group| {
-            let keys = group.iter().map(|(_, key)| self.nodes[*key as usize]);
-            let is_again = |place: usize| {
-                let node = self.nodes[group[place].1 as usize];
-                keys.clone()
-                    .take(place)
-                    .any(|other| self.is_same(other, node))
-            };
-            (1..group.len())
-                .find(|place| is_again(*place))
-                .map(|place| group[place].1)
-        });
-        again.min()
-    }
-
-    fn is_same(&self, left: Node, right: Node) -> bool {
-        match (left.kind(), right.kind()) {
-            (Kind::Text, Kind::Text) => self.bytes[left.range()] == self.bytes[right.range()],
-            _ => self.name(left) == self.name(right),
-        }
-    }
-
-    /// What the text of `node` says.
-    fn name(&self, node: Node) -> String {
-        unescape(&String::from_utf8_lossy(&self.bytes[node.range()]))
     }
 
     fn refusal(&self, body: &[u8], fault: Fault) -> Refusal {
