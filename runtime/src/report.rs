@@ -28,21 +28,39 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging. `DATIVO_LOG` overrides what is shown (`debug`, `dativo_wasm=debug`).
+/// Starts logging. `DATIVO_LOG` overrides what is shown (`debug`, `dativo_wasm=debug`). What libraries say below a warning
+/// is never shown: those that send requests print headers, and with them secrets.
 pub fn start_logging(format: LogFormat) {
-    use tracing_subscriber::EnvFilter;
+    use tracing_subscriber::filter::{FilterExt, filter_fn};
+    use tracing_subscriber::prelude::*;
+    use tracing_subscriber::{EnvFilter, fmt};
     let default = match format {
         LogFormat::Text => "warn,guest=info",
         LogFormat::Json => "warn,guest=info,dativo_wasm=info",
     };
     let filter = EnvFilter::try_from_env("DATIVO_LOG").unwrap_or_else(|_| EnvFilter::new(default));
-    let builder = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr);
+    let is_safe = filter_fn(|event| {
+        let is_ours = ["dativo_wasm", "guest"]
+            .iter()
+            .any(|own| event.target().starts_with(own));
+        is_ours || *event.level() <= tracing::Level::WARN
+    });
+    let filter = filter.and(is_safe);
+    let layer = fmt::layer().with_writer(std::io::stderr);
     // A second start (in tests) keeps the first subscriber.
     let _ = match format {
-        LogFormat::Text => builder.with_target(false).with_ansi(false).try_init(),
-        LogFormat::Json => builder.json().flatten_event(true).try_init(),
+        LogFormat::Text => {
+            let layer = layer.with_target(false).with_ansi(false);
+            tracing_subscriber::registry()
+                .with(layer.with_filter(filter))
+                .try_init()
+        }
+        LogFormat::Json => {
+            let layer = layer.json().flatten_event(true);
+            tracing_subscriber::registry()
+                .with(layer.with_filter(filter))
+                .try_init()
+        }
     };
 }
 

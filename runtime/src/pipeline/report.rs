@@ -147,15 +147,14 @@ impl RunReport {
     pub(super) fn set_http(&mut self, usage: &[Arc<http::Usage>]) {
         let each = usage.iter().map(|usage| usage.report());
         self.http = each.reduce(http::UsageReport::plus);
-        if let Some(count) = self
-            .http
-            .map(|http| http.concealed)
-            .filter(|count| *count > 0)
-        {
-            self.warnings.push(format!(
-                "{count} answers held the value of a secret; the component was given a placeholder in its place"
-            ));
-        }
+        let answers = match self.http.map_or(0, |http| http.concealed) {
+            0 => return,
+            1 => "an answer".to_owned(),
+            count => format!("{count} answers"),
+        };
+        self.warnings.push(format!(
+            "{answers} held the value of a secret, and the component was given a placeholder in its place"
+        ));
     }
 
     pub(super) fn finish(&mut self, outcome: Result<()>, metrics: &Metrics, took: Duration) {

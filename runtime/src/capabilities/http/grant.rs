@@ -116,7 +116,7 @@ impl Rule {
             "*" => Vec::new(),
             _ => methods.split(',').collect(),
         };
-        if !listed.iter().all(|method| is_method(method)) {
+        if !listed.iter().all(is_method) {
             return Err(refuse(
                 "has methods that are not a list in capitals, or `*`",
                 EXAMPLE,

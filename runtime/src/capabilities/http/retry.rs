@@ -34,6 +34,7 @@ pub fn asked(value: &str, now: Duration) -> Option<Duration> {
         Ok(seconds) => Duration::from_secs(seconds),
         // Some servers send a fraction.
         Err(_) => match value.parse::<f64>() {
+            Ok(seconds) if seconds > LONGEST_ASKED.as_secs_f64() => LONGEST_ASKED,
             Ok(seconds) => Duration::try_from_secs_f64(seconds).ok()?,
             Err(_) => {
                 let date = httpdate::parse_http_date(value).ok()?;

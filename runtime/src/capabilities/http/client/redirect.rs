@@ -55,6 +55,9 @@ pub fn next(hop: &Hop, answer: &Answer, concealed: impl Fn(&str) -> String) -> R
         return Err(denied("to a URL that cannot be held against the grant"));
     }
     let is_own = hop.is_own && url.origin() == hop.url.origin();
+    if !is_own && shown != url {
+        return Err(denied("to another origin with a secret in the URL"));
+    }
     let becomes_get = match answer.status {
         303 => hop.method != "HEAD",
         301 | 302 => hop.method == "POST",

@@ -132,7 +132,7 @@ async fn read_body(
             format!("the body of the answer is larger than {most} bytes"),
         );
         Lost::Final(failure.hint(
-            "ask for smaller pages, or raise `http: { max_response: ... }` and `limits: { memory: ... }`",
+            "ask for smaller pages, or raise `http: { max_response_size: ... }` and `limits: { memory: ... }`",
         ))
     };
     let most = usize::try_from(most).unwrap_or(usize::MAX);
