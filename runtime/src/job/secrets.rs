@@ -25,6 +25,9 @@ const MAX_NAME: usize = 128;
 /// Shortest value that is sent over HTTP, in bytes: a shorter one could not be told from data in an answer.
 const MIN_HTTP_BYTES: usize = 8;
 
+/// Most bytes of the forms in which a value was written twice.
+const MAX_TWICE_BYTES: usize = 1 << 20;
+
 /// What every placeholder begins with.
 const PLACEHOLDER: &str = "dativo-secret-";
 
@@ -177,8 +180,26 @@ impl Secret {
     }
 }
 
-/// The value as the writers of JSON, of URLs and of forms in wide use print it.
+/// The value as the writers of JSON, of URLs and of forms in wide use print it; and as they print that: an echo of a
+/// body that is JSON stands in JSON once more.
 pub fn http_forms(value: &str) -> Vec<String> {
+    let mut forms = written_once(value);
+    let mut bytes = 0;
+    for once in forms.clone() {
+        for twice in written_once(&once) {
+            bytes += twice.len();
+            if bytes > MAX_TWICE_BYTES {
+                break;
+            }
+            forms.push(twice);
+        }
+    }
+    forms.sort();
+    forms.dedup();
+    forms
+}
+
+fn written_once(value: &str) -> Vec<String> {
     let mut forms = vec![value.to_owned()];
     let is_html = |c: char| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
     let escapes: [&dyn Fn(char) -> bool; 7] = [
@@ -197,7 +218,7 @@ pub fn http_forms(value: &str) -> Vec<String> {
             forms.push(form);
         }
     }
-    // RFC 3986, `encodeURIComponent`, forms, the query and the path of a URL, `encodeURI`, everything.
+    // RFC 3986, `encodeURIComponent`, forms, the query and the path of a URL, `encodeURI`, everything but letters and digits.
     for kept in [
         "-._~",
         "-._~!'()*",
@@ -213,16 +234,9 @@ pub fn http_forms(value: &str) -> Vec<String> {
             forms.push(form);
         }
     }
-    forms.push(
-        value
-            .bytes()
-            .fold(String::new(), |all, byte| all + &format!("%{byte:02X}")),
-    );
-    forms.push(
-        value
-            .bytes()
-            .fold(String::new(), |all, byte| all + &format!("%{byte:02x}")),
-    );
+    let all = |write: fn(u8) -> String| value.bytes().map(write).collect();
+    forms.push(all(|byte| format!("%{byte:02X}")));
+    forms.push(all(|byte| format!("%{byte:02x}")));
     forms.sort();
     forms.dedup();
     forms
