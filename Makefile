@@ -1,5 +1,5 @@
 # What there is to do with a clone. `make run` and `make test` need nothing but rustup, a C compiler
-# and (for the tests) Python 3.11 or later and the programs of a PostgreSQL server.
+# and (for the tests) Python 3.11 or later, Node.js, nginx and the programs of a PostgreSQL server.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -11,7 +11,7 @@ BIN := target/release/dativo-wasm
 VENV ?= target/test-venv
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint guests target venv soak fuzz bench bench-csv bench-postgres
+.PHONY: help run test lint guests target venv servers soak fuzz bench bench-csv bench-postgres bench-rest
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,7 +29,7 @@ run: guests ## Build everything in release and run jobs/quickstart.yaml: a CSV b
 	@echo "at what a job would do:      $(BIN) plan jobs/quickstart.yaml"
 	@echo "and to read it all once more: $(BIN) state reset jobs/quickstart.yaml"
 
-test: guests venv ## Run every test
+test: guests venv servers ## Run every test
 	@echo "== tests of the runtime, with the hostile guests and readers from PyPI"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python cargo test -p dativo-wasm
 	@echo "== tests of the guests' own code"
@@ -80,7 +80,10 @@ target:
 venv:
 	@tests/support/venv.sh $(VENV)
 
-soak: guests venv ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (half an hour)
+servers:
+	@tests/support/http.sh install $(abspath $(VENV))-http
+
+soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (half an hour)
 	@echo "== hundreds of kills"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration exactly_once -- --nocapture
 	@echo "== CSV: a table of 1 GB, thousands of random ones, every cut"

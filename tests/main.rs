@@ -11,6 +11,7 @@ mod grants;
 mod postgres;
 mod process;
 mod quickstart;
+mod rest;
 mod retries;
 mod sandbox;
 mod signals;

@@ -184,6 +184,14 @@ impl Secret {
 /// body that is JSON stands in JSON once more.
 pub fn http_forms(value: &str) -> Vec<String> {
     let mut forms = written_once(value);
+    if !value.is_ascii() {
+        // Servers read headers as Latin-1, or lose what is not ASCII.
+        let misread: String = value.bytes().map(char::from).collect();
+        forms.extend(written_once(&misread));
+        let parts = value.split(|c: char| !c.is_ascii());
+        let long = parts.filter(|part| part.len() >= MIN_HTTP_BYTES);
+        forms.extend(long.flat_map(written_once));
+    }
     let mut bytes = 0;
     for once in forms.clone() {
         for twice in written_once(&once) {
