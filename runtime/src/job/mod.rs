@@ -19,6 +19,7 @@ mod secrets;
 mod spec;
 mod units;
 mod words;
+mod written;
 mod yaml;
 
 #[cfg(test)]
@@ -40,9 +41,10 @@ pub use asset::schema as asset_schema;
 pub use http::HttpSettings;
 pub use implementation::{Implementation, Role};
 pub use schedule::Schedule;
-pub use secrets::{Place, Secrets, Unfit, http_forms};
+pub use secrets::Secrets;
 pub use spec::schema;
 pub use words::nearest;
+pub use written::{Place, Traces, Unfit, traces};
 
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Location};

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::implementation::Refusal;
+use super::written::{Place, Traces, Unfit, is_sendable, traces, write};
 
 /// What a reference starts with.
 pub const MARK: &str = "${SECRET:";
@@ -21,12 +22,6 @@ pub const MARK: &str = "${SECRET:";
 const MAX_BYTES: u64 = 64 << 10;
 /// Longest name; it becomes a file name.
 const MAX_NAME: usize = 128;
-
-/// Shortest value that is sent over HTTP, in bytes: a shorter one could not be told from data in an answer.
-const MIN_HTTP_BYTES: usize = 8;
-
-/// Most bytes of the forms in which a value was written twice.
-const MAX_TWICE_BYTES: usize = 1 << 20;
 
 /// What every placeholder begins with.
 const PLACEHOLDER: &str = "dativo-secret-";
@@ -43,27 +38,6 @@ impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Secret({})", self.name)
     }
-}
-
-/// Where in an HTTP request a value is put in, which decides how it is written there.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Place {
-    /// A path or a query.
-    Url,
-    Header,
-    /// Inside a string of a JSON body.
-    Json,
-    /// `application/x-www-form-urlencoded`.
-    Form,
-    /// As it is.
-    Raw,
-}
-
-/// A secret that cannot be put where it is wanted.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unfit {
-    pub message: String,
-    pub hint: String,
 }
 
 /// The secrets of one job. Cloning is cheap.
@@ -117,7 +91,8 @@ impl Secrets {
             });
             let taken = match found.flatten() {
                 Some(secret) => {
-                    result.extend_from_slice(secret.written(place)?.as_bytes());
+                    let written = write(&secret.name, &secret.value, place)?;
+                    result.extend_from_slice(written.as_bytes());
                     secret.placeholder.len()
                 }
                 None => {
@@ -131,166 +106,16 @@ impl Secrets {
         Ok(result)
     }
 
-    /// Every way in which a value may come back in an answer, and its placeholder. For the client that conceals them.
-    pub fn http_forms(&self) -> Vec<(String, String)> {
-        let secrets = self.0.iter();
-        secrets
-            .filter(|secret| secret.value.len() >= MIN_HTTP_BYTES)
-            .flat_map(|secret| {
-                let forms = http_forms(&secret.value).into_iter();
-                forms.map(|form| (form, secret.placeholder.clone()))
-            })
+    /// What to search answers for, and the placeholder that stands there instead. For the client that conceals them.
+    pub fn traces(&self) -> Vec<(Traces, String)> {
+        let sent = self.0.iter().filter(|secret| is_sendable(&secret.value));
+        sent.map(|secret| (traces(&secret.value), secret.placeholder.clone()))
             .collect()
     }
 
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
-}
-
-impl Secret {
-    fn written(&self, place: Place) -> Result<String, Unfit> {
-        if self.value.len() < MIN_HTTP_BYTES {
-            return Err(Unfit {
-                message: format!(
-                    "secret `{}` is shorter than {MIN_HTTP_BYTES} bytes, and could not be told from data in an answer",
-                    self.name
-                ),
-                hint:
-                    "use a longer secret; a user name need not be one, and can be written as it is"
-                        .to_owned(),
-            });
-        }
-        Ok(match place {
-            Place::Url => percent_encoded(&self.value, "-._~", true),
-            Place::Form => url::form_urlencoded::byte_serialize(self.value.as_bytes()).collect(),
-            Place::Json => json_escaped(&self.value, |_| false, true),
-            Place::Raw => self.value.clone(),
-            Place::Header if self.value.contains(['\r', '\n', '\0']) => {
-                return Err(Unfit {
-                    message: format!(
-                        "secret `{}` has a line end or a zero byte, and cannot stand in a header",
-                        self.name
-                    ),
-                    hint: "put the value alone into the secret, on one line".to_owned(),
-                });
-            }
-            Place::Header => self.value.clone(),
-        })
-    }
-}
-
-/// The value as the writers of JSON, of URLs and of forms in wide use print it; and as they print that: an echo of a
-/// body that is JSON stands in JSON once more.
-pub fn http_forms(value: &str) -> Vec<String> {
-    let mut forms = written_once(value);
-    if !value.is_ascii() {
-        // Servers read headers as Latin-1, or lose what is not ASCII.
-        let misread: String = value.bytes().map(char::from).collect();
-        forms.extend(written_once(&misread));
-        let parts = value.split(|c: char| !c.is_ascii());
-        let long = parts.filter(|part| part.len() >= MIN_HTTP_BYTES);
-        forms.extend(long.flat_map(written_once));
-    }
-    let mut bytes = 0;
-    for once in forms.clone() {
-        for twice in written_once(&once) {
-            bytes += twice.len();
-            if bytes > MAX_TWICE_BYTES {
-                break;
-            }
-            forms.push(twice);
-        }
-    }
-    forms.sort();
-    forms.dedup();
-    forms
-}
-
-fn written_once(value: &str) -> Vec<String> {
-    let mut forms = vec![value.to_owned()];
-    let is_html = |c: char| matches!(c, '<' | '>' | '&' | '\u{2028}' | '\u{2029}');
-    let escapes: [&dyn Fn(char) -> bool; 7] = [
-        &|_| false,
-        &|c| !c.is_ascii(),
-        &is_html,
-        &|c| is_html(c) || c == '\'' || c == '"',
-        &|c| is_html(c) || c == '\'' || !c.is_ascii(),
-        &|c| is_html(c) || matches!(c, '\'' | '"' | '+' | '`') || !c.is_ascii(),
-        &|_| true,
-    ];
-    for escape in escapes {
-        for is_upper in [false, true] {
-            let form = json_escaped(value, escape, is_upper);
-            forms.push(form.replace('/', "\\/"));
-            forms.push(form);
-        }
-    }
-    // RFC 3986, `encodeURIComponent`, forms, the query and the path of a URL, `encodeURI`, everything but letters and digits.
-    for kept in [
-        "-._~",
-        "-._~!'()*",
-        "*-._",
-        "-._~!$&'()*+,;=:@/?",
-        "-._~!$&'()*+,;=:@",
-        "-._~;,/?:@&=+$#!'()*",
-        "",
-    ] {
-        for is_upper in [false, true] {
-            let form = percent_encoded(value, kept, is_upper);
-            forms.push(form.replace("%20", "+"));
-            forms.push(form);
-        }
-    }
-    let all = |write: fn(u8) -> String| value.bytes().map(write).collect();
-    forms.push(all(|byte| format!("%{byte:02X}")));
-    forms.push(all(|byte| format!("%{byte:02x}")));
-    forms.sort();
-    forms.dedup();
-    forms
-}
-
-/// The value inside a JSON string; what `escape` names, and what must be, as `\uXXXX`.
-fn json_escaped(value: &str, escape: impl Fn(char) -> bool, is_upper: bool) -> String {
-    let mut text = String::with_capacity(value.len());
-    for character in value.chars() {
-        match character {
-            _ if escape(character)
-                || (character < ' ' && !"\n\r\t\u{8}\u{c}".contains(character)) =>
-            {
-                for unit in character.encode_utf16(&mut [0; 2]) {
-                    text.push_str(&match is_upper {
-                        true => format!("\\u{unit:04X}"),
-                        false => format!("\\u{unit:04x}"),
-                    });
-                }
-            }
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            '\u{8}' => text.push_str("\\b"),
-            '\u{c}' => text.push_str("\\f"),
-            _ => text.push(character),
-        }
-    }
-    text
-}
-
-/// The value in a URL; letters, digits and what is in `kept` stand for themselves.
-fn percent_encoded(value: &str, kept: &str, is_upper: bool) -> String {
-    let mut text = String::with_capacity(value.len());
-    for byte in value.bytes() {
-        if byte.is_ascii_alphanumeric() || kept.as_bytes().contains(&byte) {
-            text.push(char::from(byte));
-        } else if is_upper {
-            text.push_str(&format!("%{byte:02X}"));
-        } else {
-            text.push_str(&format!("%{byte:02x}"));
-        }
-    }
-    text
 }
 
 /// How a value looks in plain text, inside JSON and inside a URL.

@@ -5,81 +5,91 @@
 use std::sync::{Arc, PoisonError, RwLock};
 
 use aho_corasick::AhoCorasick;
+use regex_automata::meta::Regex;
+use regex_automata::util::syntax;
+use regex_automata::{Input, Span};
 
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
-use crate::job::{Secrets, http_forms};
+use crate::job::{Secrets, Traces, traces};
 
 /// In place of what the host made: tokens that it asked for, and credentials that it encoded.
 pub const CONCEALED: &str = "dativo-concealed";
 
+/// Most memory of the search, in bytes: some hundred secrets of usual length.
+const MAX_REGEX_BYTES: usize = 256 << 20;
+
 /// What one component must not see.
 #[derive(Default)]
-pub struct Concealer(RwLock<Needles>);
+pub struct Concealer(RwLock<Hidden>);
 
 #[derive(Default)]
-struct Needles {
+struct Hidden {
     /// What is hidden, and what stands in its place.
-    forms: Vec<(String, String)>,
-    /// None without forms.
-    automaton: Option<Arc<AhoCorasick>>,
+    values: Vec<(Traces, String)>,
+    /// None without values.
+    search: Option<Arc<Search>>,
+}
+
+struct Search {
+    /// Finds out fast that there is nothing; none where there is a value that it would not find.
+    anchors: Option<AhoCorasick>,
+    /// A pattern for each value.
+    values: Regex,
 }
 
 impl Concealer {
     pub fn new(secrets: &Secrets) -> Result<Self> {
         let concealer = Self::default();
-        concealer.extend(secrets.http_forms())?;
+        concealer.extend(secrets.traces())?;
         Ok(concealer)
     }
 
     /// Hides `value` too, which the host made.
     pub fn add(&self, value: &str) -> Result<()> {
+        let traces = traces(value);
         let is_known = {
-            let needles = self.0.read().unwrap_or_else(PoisonError::into_inner);
-            needles.forms.iter().any(|(form, _)| form == value)
+            let hidden = self.0.read().unwrap_or_else(PoisonError::into_inner);
+            hidden.values.iter().any(|(known, _)| *known == traces)
         };
-        if is_known {
-            return Ok(());
+        match is_known {
+            true => Ok(()),
+            false => self.extend(vec![(traces, CONCEALED.to_owned())]),
         }
-        let forms = http_forms(value).into_iter();
-        self.extend(forms.map(|form| (form, CONCEALED.to_owned())).collect())
     }
 
-    fn extend(&self, forms: Vec<(String, String)>) -> Result<()> {
-        let mut needles = self.0.write().unwrap_or_else(PoisonError::into_inner);
-        needles.forms.extend(forms);
-        if needles.forms.is_empty() {
-            return Ok(());
+    fn extend(&self, values: Vec<(Traces, String)>) -> Result<()> {
+        let mut hidden = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        hidden.values.extend(values);
+        // Of two that begin at one place, the longer one is found.
+        hidden
+            .values
+            .sort_by_key(|(traces, _)| std::cmp::Reverse(traces.pattern.len()));
+        if !hidden.values.is_empty() {
+            hidden.search = Some(Arc::new(Search::new(&hidden.values)?));
         }
-        let automaton = AhoCorasick::new(needles.forms.iter().map(|(form, _)| form));
-        let automaton = automaton.map_err(|error| {
-            Failure::new(
-                ErrorKind::Internal,
-                format!("the secrets cannot be looked for: {error}"),
-            )
-        })?;
-        needles.automaton = Some(Arc::new(automaton));
         Ok(())
     }
 
     /// `bytes` with every value replaced; none where there is none to replace.
     pub fn find(&self, bytes: &[u8]) -> Option<Vec<u8>> {
-        let needles = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        let automaton = needles.automaton.as_ref()?;
-        automaton.is_match(bytes).then(|| {
-            let mut result = Vec::with_capacity(bytes.len());
-            let mut done = 0;
-            for (start, end, form) in spans(automaton, bytes) {
-                result.extend_from_slice(bytes.get(done..start).unwrap_or_default());
-                let instead = needles
-                    .forms
-                    .get(form)
-                    .map(|(_, instead)| instead.as_bytes());
-                result.extend_from_slice(instead.unwrap_or_default());
-                done = end;
-            }
-            result.extend_from_slice(bytes.get(done..).unwrap_or_default());
-            result
-        })
+        let hidden = self.0.read().unwrap_or_else(PoisonError::into_inner);
+        let spans = hidden.search.as_ref()?.spans(bytes);
+        if spans.is_empty() {
+            return None;
+        }
+        let mut result = Vec::with_capacity(bytes.len());
+        let mut done = 0;
+        for (span, value) in spans {
+            result.extend_from_slice(bytes.get(done..span.start).unwrap_or_default());
+            let instead = hidden
+                .values
+                .get(value)
+                .map(|(_, instead)| instead.as_bytes());
+            result.extend_from_slice(instead.unwrap_or_default());
+            done = span.end;
+        }
+        result.extend_from_slice(bytes.get(done..).unwrap_or_default());
+        Some(result)
     }
 
     /// [`Self::find`] for a text, which stays one: values are whole characters.
@@ -91,32 +101,65 @@ impl Concealer {
     }
 }
 
-/// Start, end and form of each stretch of values. Values that overlap are one stretch, with the form of the longest:
-/// what one of them leaves over must not be seen either.
-fn spans(automaton: &AhoCorasick, bytes: &[u8]) -> Vec<(usize, usize, usize)> {
-    let mut found: Vec<(usize, usize, usize)> = automaton
-        .find_overlapping_iter(bytes)
-        .map(|found| (found.start(), found.end(), found.pattern().as_usize()))
-        .collect();
-    found.sort_by_key(|(start, end, _)| (*start, std::cmp::Reverse(*end)));
-    let mut spans: Vec<(usize, usize, usize)> = Vec::new();
-    let mut longest = 0;
-    for (start, end, form) in found {
-        match spans.last_mut() {
-            Some(last) if start < last.1 => {
-                last.1 = last.1.max(end);
-                if end - start > longest {
-                    longest = end - start;
-                    last.2 = form;
+impl Search {
+    fn new(values: &[(Traces, String)]) -> Result<Self> {
+        let failed = |error: &dyn std::fmt::Display| {
+            let message = format!("the secrets cannot be looked for: {error}");
+            Failure::new(ErrorKind::Internal, message)
+        };
+        let patterns: Vec<&str> = values
+            .iter()
+            .map(|(traces, _)| traces.pattern.as_str())
+            .collect();
+        let regex = Regex::builder()
+            .syntax(syntax::Config::new().unicode(false).utf8(false))
+            .configure(
+                Regex::config()
+                    .utf8_empty(false)
+                    .nfa_size_limit(Some(MAX_REGEX_BYTES)),
+            )
+            .build_many(&patterns)
+            .map_err(|error| failed(&error))?;
+        let has_anchor = values.iter().all(|(traces, _)| !traces.anchors.is_empty());
+        let anchors = values.iter().flat_map(|(traces, _)| &traces.anchors);
+        let anchors = has_anchor.then(|| AhoCorasick::new(anchors)).transpose();
+        Ok(Self {
+            anchors: anchors.map_err(|error| failed(&error))?,
+            values: regex,
+        })
+    }
+
+    /// Each stretch of values, and one of them. Values that overlap are one stretch, with the longest of them: what one
+    /// leaves over must not be seen either.
+    fn spans(&self, bytes: &[u8]) -> Vec<(Span, usize)> {
+        if self
+            .anchors
+            .as_ref()
+            .is_some_and(|anchors| !anchors.is_match(bytes))
+        {
+            return Vec::new();
+        }
+        let mut spans: Vec<(Span, usize)> = Vec::new();
+        let mut longest = 0;
+        let mut from = 0;
+        while let Some(found) = self.values.find(Input::new(bytes).span(from..bytes.len())) {
+            let (span, value) = (found.span(), found.pattern().as_usize());
+            match spans.last_mut() {
+                Some((last, of)) if span.start < last.end => {
+                    last.end = last.end.max(span.end);
+                    if span.len() > longest {
+                        (longest, *of) = (span.len(), value);
+                    }
+                }
+                _ => {
+                    longest = span.len();
+                    spans.push((span, value));
                 }
             }
-            _ => {
-                longest = end - start;
-                spans.push((start, end, form));
-            }
+            from = span.start + 1;
         }
+        spans
     }
-    spans
 }
 
 #[cfg(test)]
