@@ -9,6 +9,7 @@ mod discover;
 mod follow;
 mod link;
 mod pages;
+mod schema;
 mod state;
 mod stream;
 mod template;
@@ -56,7 +57,7 @@ impl Reader for RestReader {
     type Config = Config;
 
     fn config_schema() -> String {
-        config::schema()
+        schema::schema()
     }
 
     fn discover(config: Config) -> Result<Vec<Dataset>> {
