@@ -145,7 +145,6 @@ fn an_echo_shows_a_placeholder() {
         { "url": httpbin(&format!("/anything/{SECRET}?a={SECRET}&b=x{SECRET}y")) },
         { "url": httpbin("/headers"), "headers": { "x-key": format!("{SECRET}{SECRET}") } },
         { "url": httpbin(&format!("/response-headers?x-key={SECRET}")) },
-        { "url": httpbin("/cookies"), "headers": { "cookie": format!("key={SECRET}") } },
         { "url": httpbin(&format!("/redirect-to?url=/anything/{SECRET}")) },
         { "url": httpbin("/bearer") },
         { "url": httpbin("/gzip"), "headers": { "x-key": SECRET } },
