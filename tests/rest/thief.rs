@@ -176,8 +176,16 @@ fn an_echo_shows_a_placeholder() {
     let surroundings = "variables [] arguments [] files [false, false, false, false] folders [false, false] socket false";
     assert!(seen[count].starts_with(surroundings), "{}", seen[count]);
     // Its memory has what its config says, and never the value.
-    assert_eq!(seen[count + 1], "memory has it 0 times");
-    assert_ne!(seen[count + 2], "memory has it 0 times");
+    assert!(
+        seen[count + 1].starts_with("memory has it 0 times"),
+        "{}",
+        seen[count + 1]
+    );
+    assert!(
+        !seen[count + 2].starts_with("memory has it 0 times"),
+        "{}",
+        seen[count + 2]
+    );
 }
 
 #[test]

@@ -19,6 +19,9 @@ struct Config {
     /// Texts to look for in the own memory, written backwards, so that this config is no place to find them.
     #[serde(default)]
     backwards: Vec<String>,
+    /// A text that the memory does have.
+    #[serde(default)]
+    note: String,
     /// Ends with an error that says what it knows, and does not hand over rows.
     #[serde(default)]
     complain: bool,
@@ -68,7 +71,11 @@ impl Reader for Thief {
         seen.push(surroundings());
         for backwards in &self.config.backwards {
             let text: Vec<u8> = backwards.bytes().rev().collect();
-            seen.push(format!("memory has it {} times", count_in_memory(&text)));
+            let count = count_in_memory(&text);
+            let bytes = self.config.note.len();
+            seen.push(format!(
+                "memory has it {count} times, beside a note of {bytes} bytes"
+            ));
         }
         for line in &seen {
             log::write(log::Level::Warn, line);
