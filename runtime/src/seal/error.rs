@@ -22,10 +22,8 @@ pub enum SealError {
     },
     /// A chunk of a v1 file, counted from 0.
     Chunk(u32),
-    /// The chunk where a v1 file ends: one that was cut short looks like one that was changed.
+    /// The chunk where a v1 file ends: one that was cut short, or goes on, looks like one that was changed.
     LastChunk(u32),
-    /// More bytes follow the last chunk of a v1 file, which this is the number of.
-    Trailing(u32),
     /// A v0 file, which cannot tell a wrong key from damage.
     Tag,
     /// The second pass over a v0 file met other bytes than the first.
@@ -49,7 +47,7 @@ impl SealError {
         match self {
             Self::NotSealed => "give the object as it was written, not what is inside",
             Self::Version(_) => "use a newer dativo-wasm",
-            Self::HeaderDamaged | Self::Chunk(_) | Self::Trailing(_) => {
+            Self::HeaderDamaged | Self::Chunk(_) => {
                 "fetch the file again; where that does not help, take it from a backup"
             }
             Self::Cut | Self::LastChunk(_) => {
@@ -104,11 +102,7 @@ impl fmt::Display for SealError {
             Self::Chunk(number) => write!(f, "chunk {number} of the sealed file is damaged"),
             Self::LastChunk(number) => write!(
                 f,
-                "chunk {number}, where the sealed file ends, is damaged or cut"
-            ),
-            Self::Trailing(number) => write!(
-                f,
-                "more bytes follow chunk {number}, which is the last of the sealed file"
+                "chunk {number}, where the sealed file ends, is damaged, cut or followed by more"
             ),
             Self::Tag => f.write_str(
                 "the tag of the sealed file does not match: it is damaged or cut, or its key is another",

@@ -1,4 +1,4 @@
-//! Cuts a stream into pieces of one size and keeps the last one back, since only the end of the stream shows which it is.
+//! Cuts a stream into pieces of one size, and keeps what is less than a piece.
 
 use zeroize::Zeroizing;
 
@@ -6,7 +6,7 @@ use super::Result;
 
 pub struct Pieces {
     size: usize,
-    /// At most one piece; not empty once a byte came. Plaintext where a sealer holds it.
+    /// Less than a piece. Plaintext where a sealer holds it.
     held: Zeroizing<Vec<u8>>,
 }
 
@@ -17,29 +17,25 @@ impl Pieces {
         Self { size, held }
     }
 
-    /// Takes `input`. `each` gets every whole piece that is known not to be the last, without a copy where it can.
+    /// Takes `input`. `each` gets every whole piece, without a copy where it can.
     pub fn feed(&mut self, input: &[u8], mut each: impl FnMut(&[u8]) -> Result<()>) -> Result<()> {
         let mut rest = input;
         if !self.held.is_empty() {
             let (start, end) = rest.split_at(rest.len().min(self.size - self.held.len()));
             self.held.extend_from_slice(start);
-            if end.is_empty() {
+            if self.held.len() < self.size {
                 return Ok(());
             }
             each(&self.held)?;
             self.held.clear();
             rest = end;
         }
-        while rest.len() > self.size {
-            let (piece, end) = rest.split_at(self.size);
-            each(piece)?;
-            rest = end;
-        }
-        self.held.extend_from_slice(rest);
-        Ok(())
+        let pieces = rest.chunks_exact(self.size);
+        self.held.extend_from_slice(pieces.remainder());
+        pieces.into_iter().try_for_each(each)
     }
 
-    /// The last piece: empty only where nothing came at all.
+    /// What is left at the end, less than a piece.
     pub fn last(self) -> Zeroizing<Vec<u8>> {
         self.held
     }

@@ -204,7 +204,6 @@ fn every_error_is_one_line_and_says_what_to_do() {
         other(Some("c\nd")),
         SealError::Chunk(7),
         SealError::LastChunk(7),
-        SealError::Trailing(7),
         SealError::Tag,
         SealError::Changed,
         SealError::NoSuchChunk(7),

@@ -1,5 +1,7 @@
 //! Format v1: a header, then chunks that are sealed one by one, for files that are read as a stream or in ranges.
 //!
+//! All chunks have one size but for the last, which is always shorter; so neither side has to look ahead to know which it is.
+//!
 //! The chunks are a STREAM after Hoang, Reyhanitabar, Rogaway and Vizár ("Online Authenticated-Encryption and its
 //! Nonce-Reuse Misuse-Resistance", CRYPTO 2015): number and last-chunk mark stand in the nonce, so that a chunk opens at its
 //! own place only. As in age and in Tink's AES-GCM-HKDF, the chunks have a key that is derived for this one file:

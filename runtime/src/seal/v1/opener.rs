@@ -51,7 +51,7 @@ impl Opener {
     }
 }
 
-/// Opens a file from its first chunk to its last, holding one.
+/// Opens a file from its first chunk to its last, holding less than one.
 ///
 /// What it gives out is true and in its place. That it is all, only [`StreamOpener::finish`] says: nobody may take the
 /// plaintext for a whole file before.
@@ -68,14 +68,11 @@ impl StreamOpener {
         let (key, next) = (&self.key, &mut self.next);
         self.pieces.feed(sealed, |chunk| {
             let number = next.ok_or(SealError::Chunk(u32::MAX))?;
-            if !key.open(inner(number), chunk, out) {
-                return Err(match key.open(last(number), chunk, &mut Vec::new()) {
-                    true => SealError::Trailing(number),
-                    false => SealError::Chunk(number),
-                });
-            }
             *next = number.checked_add(1);
-            Ok(())
+            match key.open(inner(number), chunk, out) {
+                true => Ok(()),
+                false => Err(SealError::Chunk(number)),
+            }
         })
     }
 
@@ -83,13 +80,12 @@ impl StreamOpener {
     pub fn finish(self, out: &mut Vec<u8>) -> Result<()> {
         let number = self.next.ok_or(SealError::Chunk(u32::MAX))?;
         let chunk = self.pieces.last();
-        // A last chunk is empty only in an empty file.
-        if chunk.len() < TAG_BYTES + usize::from(number > 0) {
+        if chunk.len() < TAG_BYTES {
             return Err(SealError::Cut);
         }
         match self.key.open(last(number), &chunk, out) {
             true => Ok(()),
-            false => Err(why_no_last(&self.key, number, &chunk)),
+            false => Err(SealError::LastChunk(number)),
         }
     }
 }
@@ -133,7 +129,7 @@ impl Chunks {
         }
         match self.key.open(last(number), sealed, out) {
             true => Ok(()),
-            false => Err(why_no_last(&self.key, number, sealed)),
+            false => Err(SealError::LastChunk(number)),
         }
     }
 }
@@ -146,14 +142,6 @@ fn inner(number: u32) -> Place {
 fn last(number: u32) -> Place {
     let is_last = true;
     Place { number, is_last }
-}
-
-/// Why the chunk where the file ends did not open as the last.
-fn why_no_last(key: &ChunkKey, number: u32, chunk: &[u8]) -> SealError {
-    match key.open(inner(number), chunk, &mut Vec::new()) {
-        true => SealError::Cut,
-        false => SealError::LastChunk(number),
-    }
 }
 
 /// Where chunks stand, by the length of the file.
@@ -171,12 +159,11 @@ impl Layout {
         let chunk_size = opener.chunk_size;
         let sealed = chunk_size.sealed_bytes() as u64;
         let bytes = file_bytes.saturating_sub(head_bytes);
-        let last = bytes.saturating_sub(1) / sealed;
-        let last_bytes = bytes - last * sealed;
-        if last_bytes < TAG_BYTES as u64 + u64::from(last > 0) {
+        let (last, last_bytes) = (bytes / sealed, bytes % sealed);
+        if last_bytes < TAG_BYTES as u64 {
             return Err(SealError::Cut);
         }
-        let last = u32::try_from(last).map_err(|_| SealError::Trailing(u32::MAX))?;
+        let last = u32::try_from(last).map_err(|_| SealError::LastChunk(u32::MAX))?;
         Ok(Self {
             head_bytes,
             chunk_size,

@@ -1,4 +1,4 @@
-//! Seals one v1 file as a stream, holding one chunk.
+//! Seals one v1 file as a stream, holding less than a chunk.
 
 use super::super::keys::random;
 use super::super::pieces::Pieces;
@@ -66,7 +66,7 @@ impl Sealer {
         })
     }
 
-    /// Adds the last chunk to `out`. It is empty where the file is, and only there.
+    /// Adds the last chunk to `out`: less than a whole one, so that it may be empty.
     pub fn finish(self, out: &mut Vec<u8>) -> Result<()> {
         self.key.seal(self.places.last(), &self.pieces.last(), out)
     }
