@@ -13,6 +13,7 @@ mod process;
 mod quickstart;
 mod retries;
 mod sandbox;
+mod seal;
 mod signals;
 mod support;
 mod tidy;

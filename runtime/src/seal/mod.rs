@@ -8,12 +8,8 @@
 
 mod context;
 mod error;
-#[cfg(test)]
-mod fuzz_tests;
 mod keys;
 mod pieces;
-#[cfg(test)]
-mod tests;
 pub mod v0;
 pub mod v1;
 
@@ -59,3 +55,8 @@ impl Start {
         v0::head_bytes(start).map(|head_bytes| Self { format, head_bytes })
     }
 }
+
+#[cfg(test)]
+mod fuzz_tests;
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,6 @@
 //! What holds for both formats: how a file is known, that no key and IV come twice, and what errors say.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 
 use proptest::prelude::*;
 use zeroize::Zeroizing;
@@ -76,7 +76,7 @@ fn keys_are_not_shown() {
     assert_eq!(format!("{:?} {:?}", key(1), fresh(1)), "DataKey FreshKey");
 }
 
-/// A type parameter of this trait is ambiguous, and so the test does not compile, for a type that is `Clone`.
+/// For a type that is `Clone`, which of the two is meant is ambiguous, and the test does not compile.
 trait IsNotClone<Which> {
     fn check() {}
 }
@@ -225,6 +225,82 @@ fn every_error_is_one_line_and_says_what_to_do() {
         assert!(!error.hint().is_empty());
         assert!(texts.insert(text), "{error:?} has the text of another");
     }
+}
+
+/// The values of `docs/sealed-files.md` by their names.
+fn documented() -> BTreeMap<String, String> {
+    let page = include_str!("../../../docs/sealed-files.md");
+    let (_, vectors) = page.split_once("## Test vectors").unwrap();
+    let mut values = BTreeMap::new();
+    let mut last = String::new();
+    for line in vectors.lines() {
+        if let Some((name, value)) = line.split_once(" =") {
+            last = name.to_owned();
+            values.insert(last.clone(), value.trim().to_owned());
+        } else if line.starts_with("  ") {
+            values.get_mut(&last).unwrap().push_str(line.trim());
+        }
+    }
+    values
+}
+
+#[test]
+fn makes_the_files_of_the_documentation() {
+    let values = documented();
+    let value = |name: &str| bytes(&values[name]);
+    let fresh = || {
+        let key = DataKey::new(Zeroizing::new(value("key"))).unwrap();
+        FreshKey::new(key, value("wrapped key")).unwrap()
+    };
+    let mut plaintext = value("plaintext");
+
+    let mut draw_iv = fixed(value("v0 iv"));
+    let mut sealer = v0::Sealer::with(fresh(), &mut draw_iv).unwrap();
+    let mut ciphertext = Vec::new();
+    sealer.update(&plaintext, &mut ciphertext).unwrap();
+    let head = sealer.finish();
+    assert!(head.ends_with(&value("v0 tag")));
+    assert_eq!([head, ciphertext].concat(), value("v0 file"));
+
+    let mut draw_id = fixed(value("v1 id"));
+    let mut seal = |plaintext: &[u8]| {
+        let (mut sealer, mut file) =
+            v1::Sealer::with(fresh(), &context(), smallest(), &mut draw_id).unwrap();
+        sealer.update(plaintext, &mut file).unwrap();
+        sealer.finish(&mut file).unwrap();
+        file
+    };
+    let file = seal(&plaintext);
+    let head = v1::Header::parse(&file).unwrap().head_bytes();
+    assert_eq!(file[head - 64..head - 32], value("v1 key check"));
+    assert_eq!(file, value("v1 file"));
+
+    plaintext = (0..9192).map(|n| (n % 251) as u8).collect();
+    let file = seal(&plaintext);
+    for (number, end) in [(0, head + 4112), (1, head + 2 * 4112), (2, file.len())] {
+        assert_eq!(
+            file[end - TAG_BYTES..end],
+            value(&format!("v1 long tag {number}"))
+        );
+    }
+    let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
+    assert_eq!(hash.as_ref(), value("v1 long sha256"));
+}
+
+/// A generator that gives `bytes` each time.
+fn fixed(bytes: Vec<u8>) -> impl FnMut(&mut [u8]) -> Result<()> {
+    move |drawn| {
+        drawn.copy_from_slice(&bytes);
+        Ok(())
+    }
+}
+
+/// Bytes from hexadecimal digits.
+pub fn bytes(hex: &str) -> Vec<u8> {
+    let digits = hex.as_bytes().chunks(2);
+    let text = digits.map(|pair| std::str::from_utf8(pair).unwrap());
+    text.map(|pair| u8::from_str_radix(pair, 16).unwrap())
+        .collect()
 }
 
 proptest! {

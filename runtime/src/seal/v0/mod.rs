@@ -9,8 +9,6 @@
 //! is that of another one, which knows no VPCLMULQDQ. Both make the same bytes.
 
 mod gcm;
-#[cfg(test)]
-mod tests;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::constant_time::verify_slices_are_equal;
@@ -291,3 +289,6 @@ impl Opener {
         self.second.open(&last, &self.end, out)
     }
 }
+
+#[cfg(test)]
+mod tests;

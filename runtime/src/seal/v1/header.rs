@@ -2,7 +2,7 @@
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
 use aws_lc_rs::digest::{SHA256, digest};
-use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Salt};
+use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Okm, Salt};
 use zeroize::Zeroizing;
 
 use super::super::keys::check_wrapped;
@@ -63,7 +63,7 @@ impl Header {
     ) -> Result<(Vec<u8>, ChunkKey)> {
         let mut tail = Vec::new();
         tail.extend_from_slice(&id);
-        // A wrapped key has at most 6144 bytes, and a header 10,358.
+        // A wrapped key has at most 6144 bytes, and a header 10,350.
         let wrapped_bytes = u16::try_from(wrapped.len()).unwrap_or(u16::MAX);
         tail.extend_from_slice(&wrapped_bytes.to_be_bytes());
         tail.extend_from_slice(wrapped);
@@ -166,9 +166,8 @@ impl Keys {
         }
         let secret = Salt::new(HKDF_SHA256, id).extract(key.bytes());
         let mut keys = Zeroizing::new([0; Self::BYTES]);
-        secret
-            .expand(&[LABEL, header], Length)?
-            .fill(keys.as_mut())?;
+        let info = [LABEL, header];
+        Okm::fill(secret.expand(&info, Length)?, keys.as_mut())?;
         Ok(Self(keys))
     }
 

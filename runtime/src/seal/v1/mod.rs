@@ -13,10 +13,9 @@
 mod header;
 mod opener;
 mod sealer;
-#[cfg(test)]
-mod tests;
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
+use zeroize::Zeroize as _;
 
 use super::{Result, SealError, TAG_BYTES};
 
@@ -107,9 +106,12 @@ impl ChunkKey {
         let opened = key.open_separate_gather(place.nonce(), none, ciphertext, tag, plaintext);
         if opened.is_err() {
             // The library may have written what it then refused.
-            out[start..].fill(0);
+            out[start..].zeroize();
             out.truncate(start);
         }
         opened.is_ok()
     }
 }
+
+#[cfg(test)]
+mod tests;

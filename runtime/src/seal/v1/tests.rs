@@ -351,7 +351,7 @@ proptest! {
         pieces in prop::collection::vec(1_usize..9000, 1..6),
         open_pieces in 1_usize..9000,
     ) {
-        let plaintext: Vec<u8> = (0..bytes).map(|n| (n * n >> 4) as u8).collect();
+        let plaintext: Vec<u8> = (0..bytes).map(|n| ((n * n) >> 4) as u8).collect();
         let (mut sealer, mut file) = Sealer::new(fresh(1), &context(), smallest()).unwrap();
         let mut rest = plaintext.as_slice();
         for size in pieces.iter().cycle() {
