@@ -7,7 +7,9 @@ use std::sync::LazyLock;
 
 use zeroize::Zeroizing;
 
-use super::{Context, DataKey, FreshKey, Result, SealError, Start, v0, v1};
+use super::{Context, DataKey, FreshKey, MAX_HEAD_BYTES, SealError, Start, v0, v1};
+
+type Result<T> = std::result::Result<T, SealError>;
 
 /// A file in both formats, and the ones that it is mixed with.
 pub struct Sample {
@@ -19,23 +21,18 @@ pub struct Sample {
 /// Three chunks and a bit, of the smallest size.
 pub const SAMPLE_BYTES: usize = 3 * 4096 + 100;
 
-pub static SAMPLE: LazyLock<Sample> = LazyLock::new(|| sample(1, 1));
+pub static SAMPLE: LazyLock<Sample> = LazyLock::new(|| sample(1));
 /// The same plaintext under the same key.
-pub static TWIN: LazyLock<Sample> = LazyLock::new(|| sample(1, 2));
+pub static TWIN: LazyLock<Sample> = LazyLock::new(|| sample(1));
 /// The same plaintext under another key.
-pub static STRANGER: LazyLock<Sample> = LazyLock::new(|| sample(2, 3));
+pub static STRANGER: LazyLock<Sample> = LazyLock::new(|| sample(2));
 
-fn sample(key: u8, random: u8) -> Sample {
+fn sample(key: u8) -> Sample {
     let plaintext: Vec<u8> = (0..SAMPLE_BYTES).map(|n| (n % 251) as u8).collect();
-    let mut fixed = |bytes: &mut [u8]| {
-        bytes.fill(random);
-        Ok(())
-    };
     let mut body = plaintext.clone();
-    let mut v0 = v0::seal_in_place_with(fresh(key), &mut body, &mut fixed).unwrap();
+    let mut v0 = v0::seal_in_place(fresh(key), &mut body).unwrap();
     v0.extend_from_slice(&body);
-    let (mut sealer, mut v1) =
-        v1::Sealer::with(fresh(key), &context(), smallest(), &mut fixed).unwrap();
+    let (mut sealer, mut v1) = v1::Sealer::new(fresh(key), &context(), smallest()).unwrap();
     sealer.update(&plaintext, &mut v1).unwrap();
     sealer.finish(&mut v1).unwrap();
     Sample { plaintext, v0, v1 }
@@ -73,7 +70,7 @@ pub fn check(input: &[u8]) {
 
 /// `file` is anything at all.
 pub fn check_any(file: &[u8]) {
-    let _ = Start::read(file).map(|start| assert!(start.head_bytes <= super::MAX_HEAD_BYTES));
+    let _ = Start::read(file).map(|start| assert!(start.head_bytes <= MAX_HEAD_BYTES));
     check_file(file);
 }
 
