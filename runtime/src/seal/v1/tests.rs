@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use proptest::test_runner::{RngAlgorithm, TestRng};
 
+use super::super::MAX_WRAPPED_KEY_BYTES;
 use super::super::fuzz_tests::{
     SAMPLE, SAMPLE_BYTES, STRANGER, TWIN, context, fresh, key, open_v1, open_v1_chunks, smallest,
 };
@@ -86,6 +87,40 @@ fn refuses_a_header_that_was_changed_on_purpose() {
         let file = with_checksum(file);
         assert!(Header::parse(&file).is_ok(), "{what} is refused too early");
         check(&file, SealError::WrongKey, 0);
+    }
+}
+
+/// What one who can make a checksum writes, where each field is out of its bounds.
+#[test]
+fn refuses_a_header_whose_fields_no_sealer_writes() {
+    let parse = |power: u8, rest: &[&[u8]]| {
+        let rest = rest.concat();
+        let length = (12 + 32 + rest.len() + 64) as u16;
+        let lead = [&MAGIC[..], &[1, power], &length.to_be_bytes(), &[7; 32]].concat();
+        let file = [&lead[..], &rest, &[7; 32]].concat();
+        let checksum = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
+        Header::parse(&[&file, checksum.as_ref()].concat()).map(|_| ())
+    };
+    let long = [7; MAX_WRAPPED_KEY_BYTES + 1];
+    let one = &[b"\0\x01w", &b"\0"[..]][..];
+    assert_eq!(parse(12, one), Ok(()));
+    assert_eq!(parse(24, one), Ok(()));
+    let damaged = Err(SealError::HeaderDamaged);
+    for power in [0, 11, 25, 63, 64, 255] {
+        assert_eq!(parse(power, one), damaged, "chunks of 2^{power}");
+    }
+    for (rest, what) in [
+        (&[&b"\0\0\0\0"[..]][..], "no wrapped key"),
+        (
+            &[b"\x18\x01", &long, b"\0"],
+            "a wrapped key that is too long",
+        ),
+        (&[b"\0\x05w\0"], "a wrapped key that is cut"),
+        (&[b"\0\x01w"], "no context"),
+        (&[b"\0\x01w\0\0"], "more than the context"),
+        (&[b"\0\x01w\x01\0\0\0\0"], "a pair without a name"),
+    ] {
+        assert_eq!(parse(12, rest), damaged, "{what}");
     }
 }
 
