@@ -14,6 +14,7 @@ mod quickstart;
 mod rest;
 mod retries;
 mod sandbox;
+mod seal;
 mod signals;
 mod support;
 mod tidy;

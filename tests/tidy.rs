@@ -123,6 +123,28 @@ fn contracts_do_no_io_and_read_no_clock() {
 }
 
 #[test]
+fn sealing_does_no_io_reads_no_clock_and_is_the_only_cryptography_of_its_kind() {
+    for (name, text) in sources("runtime/src/seal") {
+        for word in [
+            "std::fs",
+            "std::net",
+            "std::env",
+            "tokio",
+            "SystemTime",
+            "Instant",
+            "async fn",
+            "wasmtime",
+            "crate::",
+        ] {
+            assert!(!code(&text).contains(word), "{name} names `{word}`");
+        }
+    }
+    for library in ["aws_lc_rs", "ghash::"] {
+        check(library, |file| file.starts_with("runtime/src/seal/"));
+    }
+}
+
+#[test]
 fn an_envelope_is_opened_in_one_place() {
     check("envelope::open", |file| {
         file == "runtime/src/pipeline/commit.rs"
@@ -270,6 +292,16 @@ fn the_key_of_a_mask_has_no_display_and_no_serialize() {
     let text = code(&std::fs::read_to_string(repository().join(file)).unwrap());
     assert!(text.contains("struct MaskKey("), "{file} has no `MaskKey`");
     for word in ["Display for", "Serialize", "Deref for"] {
+        assert!(!text.contains(word), "{file} names `{word}`");
+    }
+}
+
+#[test]
+fn a_data_key_has_no_display_and_no_serialize() {
+    let file = "runtime/src/seal/keys.rs";
+    let text = code(&std::fs::read_to_string(repository().join(file)).unwrap());
+    assert!(text.contains("struct DataKey("), "{file} has no `DataKey`");
+    for word in ["Display for", "Serialize", "Deref for", "Clone"] {
         assert!(!text.contains(word), "{file} names `{word}`");
     }
 }

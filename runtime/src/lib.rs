@@ -15,3 +15,4 @@ pub mod plan;
 pub mod plugins;
 pub mod report;
 pub mod runs;
+pub mod seal;
