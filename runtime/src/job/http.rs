@@ -9,7 +9,7 @@ use super::secrets::Resolver;
 use super::spec::HttpSpec;
 use super::units::{GIB, KIB, MIB};
 
-/// How the host sends HTTP requests of this job. Descriptions and ranges are in [`HttpSpec`].
+/// How the host sends HTTP requests of this job. Descriptions and ranges are in `HttpSpec`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpSettings {
     /// A URL, with a placeholder for every secret.
