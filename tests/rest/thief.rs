@@ -254,6 +254,57 @@ fn nothing_is_sent_outside_the_grant() {
 }
 
 #[test]
+fn a_redirect_takes_no_secret_along_even_to_a_granted_server() {
+    let other = Scripted::start(|_, stream| send(stream, "200 OK", "", "{}"));
+    let granted = Scripted::start({
+        let other = other.url("/");
+        move |request, stream| {
+            let query = request.text.split(' ').nth(1).unwrap().split('?').nth(1);
+            let target = match request.path.as_str() {
+                "/with" => format!("{other}?{}", query.unwrap_or("")),
+                _ => other.clone(),
+            };
+            let status = match request.path.as_str() {
+                "/307" => "307 Temporary Redirect",
+                "/303" => "303 See Other",
+                _ => "302 Found",
+            };
+            send(stream, status, &format!("location: {target}\r\n"), "");
+        }
+    });
+    let headers = json!({ "x-key": SECRET, "cookie": "sid=17", "x-plain": "goes along" });
+    let requests = json!([
+        { "url": granted.url("/302"), "headers": headers },
+        { "method": "POST", "url": granted.url("/303"), "headers": headers, "body": SECRET },
+        { "method": "POST", "url": granted.url("/307"), "headers": headers, "body": SECRET },
+        { "url": granted.url(&format!("/with?key={SECRET}")), "headers": headers },
+    ]);
+    let grants = [&granted, &other].map(|server| format!("* {}", server.url("/*")));
+    let thief = Thief::run(&requests, &grants, json!({ "bearer": SECRET }));
+    let seen = thief.seen();
+    assert!(
+        seen[0].starts_with("got 200") && seen[1].starts_with("got 200"),
+        "{seen:#?}"
+    );
+    assert!(
+        seen[2].starts_with("failed") && seen[3].starts_with("failed"),
+        "{seen:#?}"
+    );
+    assert_eq!(other.received().len(), 2);
+    for received in other.received() {
+        check_clean("what the other server got", received.text.as_bytes());
+        let text = received.text.to_lowercase();
+        assert!(text.contains("x-plain: goes along\r\n"), "{text}");
+        assert!(
+            ["authorization", "cookie", "x-key"]
+                .iter()
+                .all(|name| !text.contains(name)),
+            "{text}"
+        );
+    }
+}
+
+#[test]
 fn a_name_that_leads_to_this_machine_is_refused() {
     let outside = Scripted::start(|_, stream| send(stream, "200 OK", "", "{}"));
     let port = outside.address.port();
