@@ -117,3 +117,7 @@ bench-csv: guests ## CSV against polars, duckdb and pyarrow (half an hour; QUICK
 bench-postgres: guests ## PostgreSQL against duckdb, connectorx, polars, adbc and psycopg2 (an hour; QUICK=1: minutes)
 	cargo build --release -p dativo-wasm --bin dativo-wasm --example postgres_native
 	bench/postgres/run.sh
+
+bench-rest: guests ## REST against requests with pyarrow, orjson and dlt (half an hour; QUICK=1: minutes)
+	cargo build --release -p dativo-wasm
+	bench/rest/run.sh

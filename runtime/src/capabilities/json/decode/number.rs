@@ -44,7 +44,7 @@ pub(super) fn exact_float(text: &str) -> Option<f64> {
         return Some(value);
     }
     let exact = Exact::parse(text);
-    let is_safe = exact.digits.len() <= SAFE_DIGITS && exact.point.abs() <= SAFE_EXPONENT;
+    let is_safe = exact.digits <= SAFE_DIGITS && exact.point.abs() <= SAFE_EXPONENT;
     let is_same = || exact.compare(&Exact::parse(&format!("{value:e}"))) == Ordering::Equal;
     (is_safe || is_same()).then_some(value)
 }
@@ -52,17 +52,17 @@ pub(super) fn exact_float(text: &str) -> Option<f64> {
 /// The number times `10^scale`, if that is an integer of at most `precision` digits.
 pub(super) fn decimal(text: &str, precision: u8, scale: i8) -> Option<i128> {
     let exact = Exact::parse(text);
-    if exact.digits.is_empty() {
+    if exact.digits == 0 {
         return Some(0);
     }
     // The last digit stands for 10^(point - digits), and must not be below 10^-scale.
-    let zeros = exact.point - exact.digits.len() as i64 + i64::from(scale);
-    let digits = exact.digits.len() as i64 + zeros;
+    let zeros = exact.point - exact.digits as i64 + i64::from(scale);
+    let digits = exact.digits as i64 + zeros;
     if zeros < 0 || digits > i64::from(precision) {
         return None;
     }
     let mut value = 0i128;
-    for digit in &exact.digits {
+    for digit in exact.digits() {
         value = value * 10 + i128::from(digit - b'0');
     }
     value *= 10i128.pow(u32::try_from(zeros).ok()?);
@@ -92,37 +92,63 @@ pub(super) fn compare(left: &str, right: &str) -> Ordering {
 }
 
 /// `0.DIGITS * 10^point`, where the digits neither begin nor end with a zero; none of them is zero.
-struct Exact {
+struct Exact<'a> {
     is_negative: bool,
-    digits: Vec<u8>,
+    whole: &'a [u8],
+    fraction: &'a [u8],
+    /// Zeros at the beginning, which are no digits, and how many digits follow.
+    zeros: usize,
+    digits: usize,
     point: i64,
 }
 
-impl Exact {
+impl<'a> Exact<'a> {
     /// Of a number as JSON writes one.
-    fn parse(text: &str) -> Self {
+    fn parse(text: &'a str) -> Self {
         let (is_negative, unsigned) = match text.strip_prefix('-') {
             Some(unsigned) => (true, unsigned),
             None => (false, text),
         };
         let (mantissa, exponent) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
         let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
-        let mut digits: Vec<u8> = whole.bytes().chain(fraction.bytes()).collect();
-        let zeros = digits.iter().take_while(|digit| **digit == b'0').count();
-        digits.drain(..zeros);
-        while digits.last() == Some(&b'0') {
-            digits.pop();
-        }
-        let point = whole.len() as i64 - zeros as i64;
-        Self {
-            is_negative: is_negative && !digits.is_empty(),
-            point: point.saturating_add(power(exponent)),
-            digits,
-        }
+        let mut exact = Self {
+            is_negative: false,
+            whole: whole.as_bytes(),
+            fraction: fraction.as_bytes(),
+            zeros: 0,
+            digits: whole.len() + fraction.len(),
+            point: 0,
+        };
+        exact.zeros = exact.digits().take_while(|digit| *digit == b'0').count();
+        exact.digits -= exact.zeros;
+        let trailing = exact
+            .digits()
+            .rev()
+            .take_while(|digit| *digit == b'0')
+            .count();
+        exact.digits -= trailing;
+        exact.is_negative = is_negative && exact.digits > 0;
+        let point = whole.len() as i64 - exact.zeros as i64;
+        exact.point = point.saturating_add(power(exponent));
+        exact
     }
 
-    fn compare(&self, other: &Self) -> Ordering {
-        let sign = |number: &Self| match (number.digits.is_empty(), number.is_negative) {
+    fn digits(&self) -> impl DoubleEndedIterator<Item = u8> {
+        let (in_whole, in_fraction) = (self.whole.len(), self.fraction.len());
+        let end = self.zeros + self.digits;
+        let part = |part: &'a [u8], from: usize, to: usize| part.get(from..to).unwrap_or_default();
+        let whole = part(self.whole, self.zeros.min(in_whole), end.min(in_whole));
+        let from = self.zeros.saturating_sub(in_whole);
+        let fraction = part(
+            self.fraction,
+            from,
+            end.saturating_sub(in_whole).min(in_fraction),
+        );
+        whole.iter().chain(fraction).copied()
+    }
+
+    fn compare(&self, other: &Exact<'_>) -> Ordering {
+        let sign = |number: &Exact<'_>| match (number.digits == 0, number.is_negative) {
             (true, _) => 0,
             (false, true) => -1,
             (false, false) => 1,
@@ -134,7 +160,7 @@ impl Exact {
         let by_size = self
             .point
             .cmp(&other.point)
-            .then_with(|| self.digits.cmp(&other.digits));
+            .then_with(|| self.digits().cmp(other.digits()));
         match own {
             1 => by_size,
             _ => by_size.reverse(),
