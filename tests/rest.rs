@@ -6,6 +6,8 @@ mod auth;
 mod faults;
 mod following;
 mod thief;
+mod transport;
+mod types;
 
 use std::process::Command;
 

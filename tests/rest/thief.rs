@@ -1,6 +1,7 @@
 //! A component that is after a secret. Its value reaches the server that the job grants, and nobody else: no row, no line of
 //! output at the highest log level, no error, nothing that is kept, and no byte that another server gets.
 
+use std::net::ToSocketAddrs as _;
 use std::path::Path;
 use std::process::Command;
 
@@ -254,15 +255,112 @@ fn nothing_is_sent_outside_the_grant() {
 }
 
 #[test]
+fn a_redirect_takes_no_secret_along_even_to_a_granted_server() {
+    let other = Scripted::start(|_, stream| send(stream, "200 OK", "", "{}"));
+    let granted = Scripted::start({
+        let other = other.url("/");
+        move |request, stream| {
+            let query = request.text.split(' ').nth(1).unwrap().split('?').nth(1);
+            let target = match request.path.as_str() {
+                "/with" => format!("{other}?{}", query.unwrap_or("")),
+                _ => other.clone(),
+            };
+            let status = match request.path.as_str() {
+                "/307" => "307 Temporary Redirect",
+                "/303" => "303 See Other",
+                _ => "302 Found",
+            };
+            send(stream, status, &format!("location: {target}\r\n"), "");
+        }
+    });
+    let headers = json!({ "x-key": SECRET, "cookie": "sid=17", "x-plain": "goes along" });
+    let requests = json!([
+        { "url": granted.url("/302"), "headers": headers },
+        { "method": "POST", "url": granted.url("/303"), "headers": headers, "body": SECRET },
+        { "method": "POST", "url": granted.url("/307"), "headers": headers, "body": SECRET },
+        { "url": granted.url(&format!("/with?key={SECRET}")), "headers": headers },
+    ]);
+    let grants = [&granted, &other].map(|server| format!("* {}", server.url("/*")));
+    let thief = Thief::run(&requests, &grants, json!({ "bearer": SECRET }));
+    let seen = thief.seen();
+    assert!(
+        seen[0].starts_with("got 200") && seen[1].starts_with("got 200"),
+        "{seen:#?}"
+    );
+    let denied = |text: &String, why: &str| {
+        text.starts_with("failed ErrorKind::Denied") && text.contains(why)
+    };
+    assert!(denied(&seen[2], "with its body"), "{seen:#?}");
+    assert!(denied(&seen[3], "with a secret in the URL"), "{seen:#?}");
+    assert_eq!(other.received().len(), 2);
+    for received in other.received() {
+        check_clean("what the other server got", received.text.as_bytes());
+        let text = received.text.to_lowercase();
+        assert!(text.contains("x-plain: goes along\r\n"), "{text}");
+        assert!(
+            ["authorization", "cookie", "x-key"]
+                .iter()
+                .all(|name| !text.contains(name)),
+            "{text}"
+        );
+    }
+}
+
+/// A name of this machine that is not `localhost`, as someone who owns a name and its addresses would have it.
+fn name_of_this_machine() -> String {
+    let hosts = std::fs::read_to_string("/etc/hosts").unwrap_or_default();
+    let names = hosts
+        .lines()
+        .filter_map(|line| line.split('#').next())
+        .flat_map(|line| line.split_whitespace().skip(1));
+    let leads_here = |name: &&str| {
+        let found = (*name, 80).to_socket_addrs();
+        let found: Vec<_> = found.into_iter().flatten().collect();
+        !found.is_empty() && found.iter().all(|address| address.ip().is_loopback())
+    };
+    let mut names = names.filter(|name| *name != "localhost" && !name.ends_with(".localhost"));
+    let name = names.find(leads_here);
+    let none = "`/etc/hosts` needs a name of this machine beside `localhost`";
+    name.unwrap_or_else(|| panic!("{none}")).to_owned()
+}
+
+#[test]
 fn a_name_that_leads_to_this_machine_is_refused() {
     let outside = Scripted::start(|_, stream| send(stream, "200 OK", "", "{}"));
-    let port = outside.address.port();
-    // Granted by name, as someone who owns a name and its addresses would have it.
-    let name = format!("http://api.localhost:{port}/");
-    let requests = json!([{ "url": format!("{name}?key={SECRET}") }]);
-    let thief = Thief::run(&requests, &[format!("GET {name} private")], json!({}));
-    assert!(thief.seen()[0].starts_with("failed "), "{:?}", thief.seen());
-    assert_eq!(outside.received().len(), 0);
+    let name = format!(
+        "http://{}:{}/",
+        name_of_this_machine(),
+        outside.address.port()
+    );
+    let target = name.clone();
+    let granted = Scripted::start(move |_, stream| {
+        send(stream, "302 Found", &format!("location: {target}\r\n"), "")
+    });
+    let metadata = "http://169.254.169.254/";
+    let requests = json!([
+        { "url": format!("{name}?key={SECRET}") },
+        { "url": granted.url("/") },
+        { "url": format!("{metadata}?key={SECRET}") },
+    ]);
+    // No grant allows it: neither of the name, nor of private addresses behind it.
+    for rule in ["", " private"] {
+        let grants = [
+            format!("GET {name}{rule}"),
+            format!("GET {}", granted.url("/")),
+            format!("GET {metadata}{rule}"),
+        ];
+        let thief = Thief::run(&requests, &grants, json!({}));
+        let seen = thief.seen();
+        for (attempt, reason) in [(0, "this machine"), (1, "this machine"), (2, "link-local")] {
+            assert!(
+                seen[attempt].starts_with("failed ErrorKind::Denied")
+                    && seen[attempt].contains(reason),
+                "{rule}: {}",
+                seen[attempt]
+            );
+        }
+        assert_eq!(outside.received().len(), 0, "{rule}");
+    }
 }
 
 #[test]

@@ -11,6 +11,8 @@
 # json_server_1 json-server 1 beta: pages in an envelope; a page past the end repeats the last one
 # httpbin       echoes, redirects, encodings, authentication
 # nginx         a rate limit of 5 requests a second with a burst of 3 in front of datasette: 429 with `Retry-After: 1`
+# tls           nginx again, with HTTP/2: `/items`, and `/to-plain`, which leads to `nginx`. `FOLDER/tls/ca.crt` signed its
+#               certificate, of `localhost`; other-ca.crt did not
 set -euo pipefail
 export LC_ALL=C.UTF-8
 here=$(cd "$(dirname "$0")" && pwd)
@@ -50,6 +52,20 @@ for s in sockets: s.bind(('127.0.0.1', 0))
 print(*(s.getsockname()[1] for s in sockets))" "$1"
 }
 
+certificates() { # folder
+  local name
+  mkdir "$1"
+  for name in ca other-ca server; do
+    openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256 -out "$1/$name.key" 2>/dev/null
+  done
+  for name in ca other-ca; do
+    openssl req -x509 -key "$1/$name.key" -subj "/CN=$name" -days 30 -out "$1/$name.crt"
+  done
+  openssl req -new -key "$1/server.key" -subj /CN=localhost -out "$1/server.csr"
+  openssl x509 -req -in "$1/server.csr" -CA "$1/ca.crt" -CAkey "$1/ca.key" -CAcreateserial -days 30 -out "$1/server.crt" \
+    -extfile <(echo 'subjectAltName = DNS:localhost') 2>/dev/null
+}
+
 finish() {
   trap - EXIT
   local process
@@ -86,7 +102,8 @@ run() {
   processes=()
   trap finish EXIT
   trap 'exit 130' INT TERM HUP
-  read -r datasette json_server json_server_1 httpbin nginx < <(free_ports 5)
+  read -r datasette json_server json_server_1 httpbin nginx tls < <(free_ports 6)
+  certificates "$home/tls"
   "$python" "$here/http/data.py" "$home"
   start datasette "$python" -m datasette serve "$home/data.db" --host 127.0.0.1 --port "$datasette"
   start json_server node "$node/json-server/lib/cli/bin.js" --host 127.0.0.1 --port "$json_server" --quiet "$home/db.json"
@@ -112,6 +129,13 @@ http {
     }
     location @slower { add_header Retry-After 1 always; return 429 '{"error": "rate limited"}'; }
   }
+  server {
+    listen 127.0.0.1:$tls ssl http2;
+    ssl_certificate $home/tls/server.crt;
+    ssl_certificate_key $home/tls/server.key;
+    location = /items { return 200 '[{"id": 1, "protocol": "\$server_protocol"}]'; }
+    location = /to-plain { return 302 http://127.0.0.1:$nginx/data/posts.json; }
+  }
 }
 CONF
   start nginx "$(command -v nginx || echo /usr/sbin/nginx)" -c "$home/nginx.conf" -p "$home"
@@ -120,8 +144,8 @@ CONF
   wait_for json_server_1 "http://127.0.0.1:$json_server_1/posts?_per_page=1"
   wait_for httpbin "http://127.0.0.1:$httpbin/status/200"
   wait_for nginx "http://127.0.0.1:$nginx/data/posts.json?_size=1"
-  printf '{"folder": "%s", "datasette": %d, "json_server": %d, "json_server_1": %d, "httpbin": %d, "nginx": %d}\n' \
-    "$home" "$datasette" "$json_server" "$json_server_1" "$httpbin" "$nginx"
+  printf '{"folder": "%s", "datasette": %d, "json_server": %d, "json_server_1": %d, "httpbin": %d, "nginx": %d, "tls": %d}\n' \
+    "$home" "$datasette" "$json_server" "$json_server_1" "$httpbin" "$nginx" "$tls"
   while read -r _; do :; done
 }
 
