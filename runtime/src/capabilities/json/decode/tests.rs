@@ -31,10 +31,7 @@ fn refuses_what_is_not_json() {
         ("{\"a\":1,}", "a key was expected"),
         ("{\"a\":1 \"b\":2}", "`,` or `}` was expected"),
         ("{'a':1}", "a key or `}` was expected"),
-        (
-            "[{\"a\":1,\"a\":2}]",
-            "the object has the key `a` twice",
-        ),
+        ("[{\"a\":1,\"a\":2}]", "the object has the key `a` twice"),
         ("{\"a\":1,\"\\u0061\":2}", "the key `a` twice"),
         ("nul", "ends within a value"),
         ("nulx", "a value was expected, not `nulx`"),
