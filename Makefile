@@ -97,13 +97,15 @@ soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random table
 	  echo "skipped: fuzzing needs a nightly toolchain and cargo-fuzz (cargo install cargo-fuzz --locked)"; \
 	fi
 
-fuzz: ## The CSV scanner, the Postgres decoder and the openers of sealed files on what libFuzzer comes up with (FUZZ_SECONDS=60; needs nightly, cargo-fuzz)
+fuzz: ## The decoders of CSV, Postgres and JSON and the openers of sealed files on what libFuzzer comes up with (FUZZ_SECONDS=60; needs nightly, cargo-fuzz)
 	@echo "== fuzzing the CSV scanner for $(FUZZ_SECONDS) s"
 	cd guests/reader-csv && cargo +nightly fuzz run csv -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096
 	@echo "== fuzzing the Postgres decoder for $(FUZZ_SECONDS) s"
 	mkdir -p runtime/fuzz/corpus/decode
 	printf '\0\0' | cat - runtime/src/capabilities/postgres/decode/recorded/types.rows > runtime/fuzz/corpus/decode/recorded
 	cd runtime && cargo +nightly fuzz run decode -- -max_total_time=$(FUZZ_SECONDS) -max_len=4096
+	@echo "== fuzzing the JSON decoder for $(FUZZ_SECONDS) s"
+	cd runtime && cargo +nightly fuzz run json -- -max_total_time=$(FUZZ_SECONDS) -max_len=1024
 	@echo "== fuzzing the openers of sealed files for $(FUZZ_SECONDS) s"
 	cd runtime && cargo +nightly fuzz run seal -- -max_total_time=$(FUZZ_SECONDS) -max_len=1024
 

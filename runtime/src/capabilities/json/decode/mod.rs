@@ -5,6 +5,8 @@
 
 mod columns;
 mod extract;
+#[cfg(test)]
+mod fuzz_tests;
 mod infer;
 mod keys;
 mod nested;
@@ -14,6 +16,8 @@ mod pointer;
 mod rows;
 mod scalars;
 mod tape;
+#[cfg(test)]
+mod tests;
 mod text;
 mod time;
 
