@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex};
 use serde_json::{Value, json};
 
 use super::{Case, message};
-use crate::support::http::{Scripted, Servers};
+use crate::support::http::{Scripted, Servers, send};
 
 /// An API over records that a test may add to, by pages and by cursors, as the configs of before ask for them.
 fn api(records: &Arc<Mutex<Vec<Value>>>) -> Scripted {
@@ -199,4 +199,35 @@ fn a_search_is_asked_in_the_body() {
     assert_eq!(case.read(), 7);
     assert_eq!(case.read(), 0);
     assert_eq!(case.state()["since"], 7);
+}
+
+#[test]
+fn a_number_to_go_on_from_is_the_one_that_was_read() {
+    // Numbers that a hasty decimal conversion makes greater by their last digit, so that a record would be missed.
+    for at in [
+        "0.12082576510837795",
+        "0.010000000000000002",
+        "1735689600.123457",
+    ] {
+        let shared = Arc::new(Mutex::new(vec![(1, at)]));
+        let records = Arc::clone(&shared);
+        let server = Scripted::start(move |request, stream| {
+            let since: f64 = request.param("since").unwrap_or("0").parse().unwrap();
+            let records = records.lock().unwrap();
+            let found: Vec<String> = records
+                .iter()
+                .filter(|(_, at)| at.parse::<f64>().unwrap() >= since)
+                .map(|(id, at)| format!(r#"{{"id":{id},"at":{at}}}"#))
+                .collect();
+            send(stream, "200 OK", "", &format!("[{}]", found.join(",")));
+        });
+        let case = Case::new(&format!(
+            "api_url: \"{}\", pagination_type: none, cursor_field: at, since_param: since",
+            server.url("/")
+        ));
+        assert_eq!(case.read(), 1, "{at}");
+        shared.lock().unwrap().push((2, at));
+        assert_eq!(case.read(), 1, "{at}: {}", case.state());
+        assert_eq!(case.read(), 0, "{at}: {}", case.state());
+    }
 }

@@ -13,8 +13,11 @@ use crate::support::{TestDir, command, python, test_guests};
 /// Unlike anything else, and with characters that every encoding writes its own way.
 const CANARY: &str = "cnry-8a6f/2d41 \"e+9&7b<é>";
 
-/// Parts that no encoding changes.
-const PARTS: [&str; 3] = ["cnry-8a6f", "8a6f", "2d41"];
+/// Parts that no other encoding changes, and how base64 begins, with what `Authorization: Basic` puts before it.
+const PARTS: [&str; 4] = ["cnry-8a6f", "8a6f", "2d41", "Y25yeS04YTZmLzJk"];
+
+/// `me:` and the value in base64.
+const BASIC: &str = "bWU6Y25yeS04YTZmLzJkNDEgImUrOSY3YjzDqT4=";
 
 struct Thief {
     dir: TestDir,
@@ -187,6 +190,31 @@ fn an_echo_shows_a_placeholder() {
         "{}",
         seen[count + 2]
     );
+}
+
+#[test]
+fn an_echo_of_a_password_shows_no_base64() {
+    let recorder = Scripted::start(|request, stream| {
+        send(stream, "200 OK", "", &format!("{} {BASIC}", request.text));
+    });
+    let requests = json!([
+        { "url": recorder.url("/") },
+        { "url": servers().url("httpbin", "/headers") },
+        { "url": servers().url("httpbin", "/anything") },
+    ]);
+    let grants = [
+        format!("GET {}", recorder.url("/")),
+        format!("GET {}", servers().url("httpbin", "/*")),
+    ];
+    let thief = Thief::run(&requests, &grants, json!({ "basic": ["me", SECRET] }));
+    let arrived = recorder.received()[0].text.clone();
+    assert!(
+        arrived.contains(&format!("authorization: Basic {BASIC}\r\n")),
+        "{arrived}"
+    );
+    for text in &thief.seen()[..3] {
+        assert!(text.starts_with("got 200") && names(text), "{text}");
+    }
 }
 
 #[test]

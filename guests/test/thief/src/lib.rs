@@ -14,6 +14,9 @@ use dativo_connector::{Batches, Error, Reader, Result, http, log};
 struct Config {
     #[serde(default)]
     bearer: Option<String>,
+    /// User and password, in its place.
+    #[serde(default)]
+    basic: Option<(String, String)>,
     #[serde(default)]
     requests: Vec<Request>,
     /// Texts to look for in the own memory, written backwards, so that this config is no place to find them.
@@ -66,7 +69,7 @@ impl Reader for Thief {
     fn read(&self, _: &str) -> Result<Box<dyn Batches>> {
         let mut seen = Vec::new();
         for request in &self.config.requests {
-            seen.push(try_out(self.config.bearer.as_deref(), request));
+            seen.push(try_out(&self.config, request));
         }
         seen.push(surroundings());
         for backwards in &self.config.backwards {
@@ -91,9 +94,10 @@ impl Reader for Thief {
     }
 }
 
-fn try_out(bearer: Option<&str>, request: &Request) -> String {
+fn try_out(config: &Config, request: &Request) -> String {
+    let bearer = config.bearer.clone().map(http::Auth::Bearer);
     let settings = http::Settings {
-        auth: bearer.map(|token| http::Auth::Bearer(token.to_owned())),
+        auth: config.basic.clone().map(http::Auth::Basic).or(bearer),
         rate: None,
     };
     let headers = request
