@@ -128,7 +128,7 @@ fn names_what_is_there_when_a_connector_is_unknown() {
         error["hint"]
             .as_str()
             .unwrap()
-            .contains("built in are `csv`, `postgres`, `parquet`, `discard`")
+            .contains("built in are `csv`, `postgres`, `rest`, `parquet`, `discard`")
     );
     assert_eq!(error["location"]["line"], 2);
 }
