@@ -208,6 +208,8 @@ fn a_number_to_go_on_from_is_the_one_that_was_read() {
         "0.12082576510837795",
         "0.010000000000000002",
         "1735689600.123457",
+        "12345678901234567890123",
+        "0.12345678901234567890123",
     ] {
         let shared = Arc::new(Mutex::new(vec![(1, at)]));
         let records = Arc::clone(&shared);
@@ -229,5 +231,7 @@ fn a_number_to_go_on_from_is_the_one_that_was_read() {
         shared.lock().unwrap().push((2, at));
         assert_eq!(case.read(), 1, "{at}: {}", case.state());
         assert_eq!(case.read(), 0, "{at}: {}", case.state());
+        let asked = server.received().pop().unwrap();
+        assert_eq!(asked.param("since"), Some(at));
     }
 }

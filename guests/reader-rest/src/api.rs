@@ -9,7 +9,7 @@ use serde_json::Value;
 use crate::config::{Auth, Config, CredentialsIn, Endpoint, Format, Method, Pagination, ParamsIn};
 use crate::link;
 use crate::pages::{Facts, Position};
-use crate::template::{Template, plain};
+use crate::template::{Template, exact, plain};
 
 /// Most of a body that a message shows, in characters.
 const SHOWN_CHARS: usize = 200;
@@ -394,8 +394,7 @@ fn value_at(document: &json::Document, pointer: &str) -> Result<Option<Value>> {
     let Some(text) = document.get(pointer)? else {
         return Ok(None);
     };
-    let value = serde_json::from_str(&text)
-        .map_err(|error| Error::internal(format!("a value of the host: {error}")))?;
+    let value = exact(&text)?;
     Ok(Some(value).filter(|value: &Value| !value.is_null()))
 }
 

@@ -2,13 +2,11 @@
 
 use std::collections::HashSet;
 
-use dativo_connector::{Error, Result, json};
-use serde_json::Value;
-
 use crate::config::Config;
 use crate::pages::Position;
 use crate::state::State;
 use crate::stream::Found;
+use dativo_connector::{Error, Result, json};
 
 pub enum Follow {
     /// Every run reads everything.
@@ -31,7 +29,7 @@ impl Follow {
         match config.cursor_pointer() {
             Some(field) => Self::Since {
                 field,
-                greatest: before.since.as_ref().map(Value::to_string),
+                greatest: before.since.as_ref().map(|since| since.0.clone()),
                 digests: before.digests.iter().cloned().collect(),
             },
             None if config.resumes() => Self::Position {
@@ -94,9 +92,7 @@ impl Follow {
                 let Some(greatest) = greatest.take() else {
                     return Ok(None);
                 };
-                let since = serde_json::from_str(&greatest)
-                    .map_err(|error| Error::internal(format!("a value of the host: {error}")))?;
-                State::since(since, digests.drain().collect()).map(Some)
+                State::since(greatest, digests.drain().collect()).map(Some)
             }
         }
     }

@@ -132,11 +132,10 @@ impl Reader for RestReader {
 
 impl RestReader {
     fn stream(&self) -> Result<Stream> {
-        let since = self
-            .state
-            .since
-            .clone()
-            .or_else(|| self.config.since.clone());
+        let since = match &self.state.since {
+            Some(committed) => Some(template::exact(&committed.0)?),
+            None => self.config.since.clone(),
+        };
         Stream::new(&self.config, self.state.start(&self.config)?, since)
     }
 

@@ -5,6 +5,7 @@
 
 use dativo_connector::{Error, ErrorKind, Result};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use crate::config::{Config, Pagination};
@@ -27,7 +28,7 @@ pub struct State {
     pub last_cursor: Option<Option<String>>,
     /// The greatest value of the cursor field.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub since: Option<Value>,
+    pub since: Option<JsonText>,
     /// What a page had: another size makes other pages.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub page_size: Option<u64>,
@@ -37,6 +38,24 @@ pub struct State {
     /// Of all runs, so that the target has one schema.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub columns: Option<Map<String, Value>>,
+}
+
+/// A value as it was written: a number that only a text holds is in the state as it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JsonText(pub String);
+
+impl Serialize for JsonText {
+    fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let raw = RawValue::from_string(self.0.clone()).map_err(serde::ser::Error::custom)?;
+        raw.serialize(to)
+    }
+}
+
+impl<'de> Deserialize<'de> for JsonText {
+    fn deserialize<D: serde::Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let raw = Box::<RawValue>::deserialize(from)?;
+        Ok(Self(raw.get().to_owned()))
+    }
 }
 
 fn there<'de, D: serde::Deserializer<'de>>(from: D) -> Result<Option<Option<String>>, D::Error> {
@@ -112,10 +131,10 @@ impl State {
         })
     }
 
-    /// The state after a run whose greatest cursor is `since`.
-    pub fn since(since: Value, digests: Vec<String>) -> Result<Self> {
+    /// The state after a run whose greatest cursor is `since`, as JSON text.
+    pub fn since(since: String, digests: Vec<String>) -> Result<Self> {
         Ok(Self {
-            since: Some(since),
+            since: Some(JsonText(since)),
             digests: bounded(digests, "the greatest cursor is that of")?,
             ..Self::default()
         })
@@ -167,7 +186,7 @@ mod tests {
         assert!(State::parse("{").is_err());
         assert!(State::parse(r#"{"page":1}"#).is_err());
         let many = (0..=MAX_DIGESTS).map(|at| at.to_string()).collect();
-        assert!(State::since(json!(1), many).is_err());
+        assert!(State::since("1".to_owned(), many).is_err());
     }
 
     #[test]
@@ -213,7 +232,8 @@ mod tests {
             .unwrap(),
             State::at(&Position::Cursor(None), 10, vec![]).unwrap(),
             State::at(&Position::Cursor(Some("x".into())), 10, vec![]).unwrap(),
-            State::since(json!("2025"), vec![]).unwrap(),
+            State::since("\"2025\"".to_owned(), vec![]).unwrap(),
+            State::since("12345678901234567890123".to_owned(), vec![]).unwrap(),
         ] {
             assert_eq!(State::parse(&state.to_text().unwrap()).unwrap(), state);
         }

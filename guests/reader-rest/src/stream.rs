@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::api::{self, Page};
 use crate::config::{Config, Parent, pointer};
 use crate::pages::{Pages, Position};
-use crate::template::plain;
+use crate::template::{exact, plain};
 
 /// A page of data.
 pub struct Found {
@@ -150,8 +150,7 @@ impl Parents {
         for (name, field) in &self.of.fields {
             let values = page.document.values(records, &pointer(field))?;
             for (index, (value, parent)) in values.iter().zip(&mut parents).enumerate() {
-                let value: Value = serde_json::from_str(value)
-                    .map_err(|error| Error::internal(format!("a value of the host: {error}")))?;
+                let value = exact(value)?;
                 if !matches!(value, Value::String(_) | Value::Number(_) | Value::Bool(_)) {
                     let message = format!(
                         "{}: record {}: parent field `{field}` is neither text nor number",

@@ -133,6 +133,16 @@ impl Template {
     }
 }
 
+/// A value that the host handed over as JSON text. A number that cannot be held as it is written stays text.
+pub fn exact(text: &str) -> Result<Value> {
+    let value: Value = serde_json::from_str(text)
+        .map_err(|error| Error::internal(format!("a value of the host: {error}")))?;
+    match value.is_number() && plain(&value) != text {
+        true => Ok(text.into()),
+        false => Ok(value),
+    }
+}
+
 /// A value inside of a text.
 pub fn plain(value: &Value) -> String {
     match value {
@@ -182,6 +192,21 @@ mod tests {
         check("{{page} {", Some("{page} {"));
         check("{ users { id } }", Some("{ users { id } }"));
         check("{cursor}", None);
+    }
+
+    #[test]
+    fn no_number_becomes_another() {
+        for text in [
+            "12345678901234567890123",
+            "0.12345678901234567890",
+            "1.50",
+            "7",
+            "-0.5",
+        ] {
+            assert_eq!(plain(&exact(text).unwrap()), text);
+        }
+        assert_eq!(exact("7").unwrap(), json!(7));
+        assert_eq!(exact("\"7\"").unwrap(), json!("7"));
     }
 
     #[test]

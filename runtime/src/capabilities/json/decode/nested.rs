@@ -11,7 +11,7 @@ use super::Refusal;
 use super::columns::{Columns, Type};
 use super::rows::NewFields;
 use super::tape::{Document, Kind, Value};
-use super::text::shown;
+use super::text::{is_same, shown};
 
 /// What a cell takes, in bytes: its place in the tape, and its value of a fixed size.
 const CELL_BYTES: u64 = 12;
@@ -179,7 +179,7 @@ impl<'a> Builder<'a> {
             for (key, value) in self.document.value(*object).members() {
                 let name = key.text();
                 let place = match names.get(expected) {
-                    Some(own) if *own == name => Some(expected),
+                    Some(own) if is_same(own.as_bytes(), name.as_bytes()) => Some(expected),
                     _ => places.get(name.as_ref()).copied(),
                 };
                 match place.and_then(|place| Some((place, cells.get_mut(place)?.get_mut(row)?))) {

@@ -8,7 +8,7 @@
 use std::collections::hash_map::RandomState;
 
 use super::tape::{Kind, MAX_BODY_BYTES, Node, past};
-use super::text::{BadText, scan, shown};
+use super::text::{BadText, is_same, scan, shown};
 use super::{Refusal, Result};
 
 /// How deep containers may be nested.
@@ -340,7 +340,7 @@ impl<'a> Parser<'a> {
                 self.nodes[frame.expected as usize].range(),
                 self.nodes[key as usize].range(),
             );
-            self.bytes[old] == self.bytes[new]
+            is_same(&self.bytes[old], &self.bytes[new])
         };
         frame.is_like_template = same;
         if same {

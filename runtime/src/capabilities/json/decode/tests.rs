@@ -5,6 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Value as Json, json};
 
 use super::fuzz_tests::check;
+use super::text::is_same;
 use super::{Tape, find};
 
 fn parse(body: &[u8], has_lines: bool) -> Result<Tape, String> {
@@ -153,6 +154,23 @@ fn keys_chosen_to_be_slow_are_not() {
             .unwrap()
             .contains("the key `77` twice")
     );
+}
+
+#[test]
+fn texts_of_every_length_are_compared_whole() {
+    for length in 0..40 {
+        let text: Vec<u8> = (0..length).collect();
+        assert!(is_same(&text, &text.clone()), "{length}");
+        for place in 0..text.len() {
+            let mut other = text.clone();
+            other[place] ^= 1;
+            assert!(!is_same(&text, &other), "{length} {place}");
+        }
+        assert!(
+            !is_same(&text, &[text.as_slice(), b"x"].concat()),
+            "{length}"
+        );
+    }
 }
 
 #[test]

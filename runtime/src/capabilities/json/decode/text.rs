@@ -3,6 +3,21 @@
 /// The characters of a value that a message shows.
 const SHOWN_CHARS: usize = 60;
 
+/// `left == right`, for keys: mostly short, and equal. Calling out to compare a few bytes costs more than comparing them.
+pub(super) fn is_same(left: &[u8], right: &[u8]) -> bool {
+    fn ends<const N: usize>(left: &[u8], right: &[u8]) -> bool {
+        left.first_chunk::<N>() == right.first_chunk::<N>()
+            && left.last_chunk::<N>() == right.last_chunk::<N>()
+    }
+    left.len() == right.len()
+        && match left.len() {
+            0..4 => left.iter().eq(right),
+            4..8 => ends::<4>(left, right),
+            8..=16 => ends::<8>(left, right),
+            _ => left == right,
+        }
+}
+
 /// Why a text is none, and the byte.
 pub(super) struct BadText {
     pub at: usize,
