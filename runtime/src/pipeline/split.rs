@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arrow::datatypes::SchemaRef;
 
-use super::channel::{Receiver, Sender, channel};
+use super::channel::{Closed, Receiver, Sender, channel};
 use super::checker::Checker;
 use super::crash;
 use super::metrics::SplitMetrics;
@@ -98,7 +98,7 @@ pub async fn transfer(
     };
     loop {
         let this = Arc::new(attempt.clone());
-        let (sender, receiver) = channel();
+        let (sender, receiver) = channel(attempt.shared.ready.limits.batch_rows);
         let reading = tokio::spawn(read(this.clone(), sender));
         let Failed {
             error,
@@ -161,7 +161,7 @@ impl Attempt {
     }
 }
 
-async fn read(this: Arc<Attempt>, sender: Sender) -> Result<String> {
+async fn read(this: Arc<Attempt>, mut sender: Sender) -> Result<String> {
     let (shared, metrics) = (&this.shared, &this.metrics);
     let ready = &shared.ready;
     let name = this.instance(&format!("reader {}", ready.reader.component.name));
@@ -187,15 +187,15 @@ async fn read(this: Arc<Attempt>, sender: Sender) -> Result<String> {
         }
         metrics.batch_read(batch.num_rows() as u64, batch_bytes(&batch));
         crash::point("batch-read");
-        if sender.send(batch).await.is_err() {
-            // The writer failed and says why.
-            return Err(Error::new(
-                Kind::Cancelled,
-                "the writer of this split ended first",
-            ));
-        }
+        sender.send(batch).await.map_err(|Closed| writer_ended())?;
     }
+    sender.flush().await.map_err(|Closed| writer_ended())?;
     reader.end(batches).await
+}
+
+/// The writer failed and says why.
+fn writer_ended() -> Error {
+    Error::new(Kind::Cancelled, "the writer of this split ended first")
 }
 
 /// The next batch with rows, checked.

@@ -28,10 +28,8 @@ impl State {
         ask: impl FnOnce(Value<'_>) -> decode::Result<T>,
     ) -> Answer<T> {
         let tape = &self.get(handle)?.0;
-        let answer = tape.document().and_then(|document| {
-            let records = decode::array(document.root(), pointer)?;
-            ask(records)
-        });
+        let document = tape.document();
+        let answer = decode::array(document.root(), pointer).and_then(ask);
         Ok(answer.map_err(refused))
     }
 
@@ -43,10 +41,9 @@ impl State {
         ask: impl FnOnce(Value<'_>) -> decode::Result<T>,
     ) -> Answer<Option<T>> {
         let tape = &self.get(handle)?.0;
-        let answer = tape.document().and_then(|document| {
-            let found = decode::find(document.root(), pointer)?;
-            found.map(ask).transpose()
-        });
+        let document = tape.document();
+        let found = decode::find(document.root(), pointer);
+        let answer = found.and_then(|found| found.map(ask).transpose());
         Ok(answer.map_err(refused))
     }
 }
@@ -73,7 +70,7 @@ impl wit::HostDocument for State {
         has_lines: bool,
     ) -> Answer<Resource<HostDocument>> {
         let body = self.blob(&body)?;
-        Ok(match Tape::parse(body, has_lines, self.budget.left()) {
+        Ok(match Tape::parse(&body, has_lines, self.budget.left()) {
             Ok(tape) => {
                 let bytes = tape.memory_bytes();
                 self.hold(HostDocument(tape), bytes)

@@ -11,7 +11,6 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arrow::array::RecordBatch;
-use arrow::compute::concat_batches;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -30,11 +29,6 @@ const ROW_GROUP_BYTES: usize = 12 << 20;
 
 /// Rows between two looks at the size of the open row group, so that one large batch cannot pass the limit by far.
 const ROWS_PER_LOOK: usize = 16_384;
-
-/// Smaller batches are put together before they are encoded: each batch costs every column some work of its own, and the
-/// first one decides about dictionaries. They end in a batch of this many rows or bytes.
-const TOGETHER_ROWS: usize = 8192;
-const TOGETHER_BYTES: usize = 1 << 20;
 
 /// Largest `row_group_rows`: ten times what readers are tuned for.
 const MAX_ROW_GROUP_ROWS: u64 = 10 << 20;
@@ -62,15 +56,6 @@ pub struct Encoder {
     writer: Writer,
     rows: u64,
     rows_per_look: usize,
-    small: Small,
-}
-
-/// Batches that wait for others, as they are stored.
-#[derive(Default)]
-struct Small {
-    batches: Vec<RecordBatch>,
-    rows: usize,
-    bytes: usize,
 }
 
 enum Writer {
@@ -102,7 +87,6 @@ impl Encoder {
             writer: Writer::Fresh(options),
             rows: 0,
             rows_per_look,
-            small: Small::default(),
         })
     }
 
@@ -113,45 +97,8 @@ impl Encoder {
         let columns = columns.map(|(column, field)| stored_values(column, field.data_type()));
         let batch = RecordBatch::try_new(self.stored.clone(), columns.collect())
             .map_err(|error| Failure::new(ErrorKind::InvalidData, error.to_string()))?;
-        let rows = batch.num_rows() as u64;
-        self.write_or_keep(batch)?;
-        self.rows += rows;
-        Ok(())
-    }
-
-    fn write_or_keep(&mut self, batch: RecordBatch) -> Result<()> {
-        let bytes = batch.get_array_memory_size();
-        let most_rows = TOGETHER_ROWS.min(self.rows_per_look);
-        if matches!(self.writer, Writer::Gone(_))
-            || batch.num_rows() >= most_rows
-            || bytes >= TOGETHER_BYTES
-        {
-            self.write_small()?;
-            return self.encode(&batch);
-        }
-        self.small.rows += batch.num_rows();
-        self.small.bytes += bytes;
-        self.small.batches.push(batch);
-        match self.small.rows >= most_rows || self.small.bytes >= TOGETHER_BYTES {
-            true => self.write_small(),
-            false => Ok(()),
-        }
-    }
-
-    /// Encodes the batches that wait.
-    fn write_small(&mut self) -> Result<()> {
-        let small = std::mem::take(&mut self.small);
-        if small.batches.is_empty() {
-            return Ok(());
-        }
-        let batch = concat_batches(&self.stored, &small.batches)
-            .map_err(|error| Failure::new(ErrorKind::InvalidData, error.to_string()))?;
-        self.encode(&batch)
-    }
-
-    fn encode(&mut self, batch: &RecordBatch) -> Result<()> {
         let rows_per_look = self.rows_per_look;
-        let writer = self.open(Some(batch))?;
+        let writer = self.open(Some(&batch))?;
         let mut start = 0;
         while start < batch.num_rows() {
             let rows = rows_per_look.min(batch.num_rows() - start);
@@ -167,6 +114,7 @@ impl Encoder {
             }
             start += rows;
         }
+        self.rows += batch.num_rows() as u64;
         Ok(())
     }
 
@@ -175,7 +123,7 @@ impl Encoder {
         self.sink.drain()
     }
 
-    /// Encoded bytes so far, taken or not, with an estimate of the open row group; without the batches that wait.
+    /// Encoded bytes so far, taken or not, with an estimate of the open row group.
     pub fn size(&self) -> u64 {
         match &self.writer {
             Writer::Fresh(_) => 0,
@@ -186,7 +134,6 @@ impl Encoder {
 
     /// Ends the file: all of it can be taken.
     pub fn finish(&mut self) -> Result<()> {
-        self.write_small()?;
         let writer = self.open(None)?;
         let finished = writer.finish();
         let bytes = writer.bytes_written() as u64;
@@ -224,7 +171,7 @@ impl Encoder {
             }
             Writer::Fresh(_) | Writer::Gone(_) => 0,
         };
-        open + self.small.bytes + self.sink.held_bytes()
+        open + self.sink.held_bytes()
     }
 
     fn check_schema(&self, batch: &RecordBatch) -> Result<()> {

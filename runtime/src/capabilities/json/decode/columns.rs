@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
-use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Fields, Schema, TimeUnit};
 
 use super::tape::{Kind, Tape, Value};
@@ -89,15 +88,13 @@ pub fn schema<'a>(
 
 impl Columns {
     pub fn parse(text: &str) -> Result<Self> {
-        let tape = Tape::parse(Buffer::from(text.as_bytes()), false, MAX_NOTATION_BYTES).map_err(
-            |refusal| {
-                let problem = refusal
-                    .message
-                    .replacen("the body is", "the columns are", 1);
-                Refusal::config(problem)
-            },
-        )?;
-        let document = tape.document()?;
+        let tape = Tape::parse(text.as_bytes(), false, MAX_NOTATION_BYTES).map_err(|refusal| {
+            let problem = refusal
+                .message
+                .replacen("the body is", "the columns are", 1);
+            Refusal::config(problem)
+        })?;
+        let document = tape.document();
         let root = document.root();
         if root.kind() != Kind::Object {
             return Err(invalid("", "the columns are not an object")

@@ -3,8 +3,6 @@
 //!
 //! Used by the tests and, with the same names in scope, by the fuzz target.
 
-use arrow::buffer::Buffer;
-
 use super::{Columns, Options, Refusal, RefusalKind, Tape};
 
 /// What a tape may take for each byte of a body, and some to spare.
@@ -17,13 +15,13 @@ pub fn check(input: &[u8]) {
         return;
     };
     let has_lines = mode & 1 == 1;
-    let parsed = Tape::parse(Buffer::from(body), has_lines, u64::MAX);
+    let parsed = Tape::parse(body, has_lines, u64::MAX);
     let tape = match parsed {
         Ok(tape) => tape,
         Err(refusal) => return check_refusal(&refusal),
     };
     assert!(tape.memory_bytes() <= TAPE_BYTES_PER_BYTE * body.len() as u64 + FREE_BYTES);
-    let document = tape.document().unwrap();
+    let document = tape.document();
     let root = document.root();
     // serde_json takes the last of two equal keys and cannot hold every number, and is as strict otherwise.
     let raw = root.raw();

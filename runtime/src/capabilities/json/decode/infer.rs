@@ -201,15 +201,14 @@ impl Shape {
 
 #[cfg(test)]
 mod tests {
-    use arrow::buffer::Buffer;
 
     use super::super::tape::Tape;
     use super::*;
 
     fn inferred(records: &str, known: Option<&str>) -> Result<String> {
-        let tape = Tape::parse(Buffer::from(records.as_bytes()), false, u64::MAX)?;
+        let tape = Tape::parse(records.as_bytes(), false, u64::MAX)?;
         let known = known.map(Columns::parse).transpose()?;
-        let document = tape.document()?;
+        let document = tape.document();
         infer(document.root(), known.as_ref()).map(|columns| columns.to_string())
     }
 

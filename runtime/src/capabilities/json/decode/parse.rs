@@ -22,19 +22,23 @@ const BYTES_PER_NODE: usize = 12;
 
 const BOM: &[u8] = b"\xEF\xBB\xBF";
 
-pub(super) fn parse(body: &[u8], has_lines: bool, max_bytes: u64) -> Result<Vec<Node>> {
+/// The text of a body that is not too long.
+pub(super) fn checked(body: &[u8]) -> Result<&str> {
     if body.len() > MAX_BODY_BYTES {
         return Err(Refusal::limit(format!(
             "a body of {} bytes is too long to be parsed; the limit is {MAX_BODY_BYTES}",
             body.len()
         )));
     }
-    if let Err(error) = simdutf8::compat::from_utf8(body).map_err(|error| error.valid_up_to()) {
-        return Err(
-            Refusal::data(format!("the body is not UTF-8 at byte {error}"))
-                .hint("JSON is sent as UTF-8; look at what the server sends"),
-        );
-    }
+    simdutf8::compat::from_utf8(body).map_err(|error| {
+        let at = error.valid_up_to();
+        Refusal::data(format!("the body is not UTF-8 at byte {at}"))
+            .hint("JSON is sent as UTF-8; look at what the server sends")
+    })
+}
+
+pub(super) fn parse(text: &str, has_lines: bool, max_bytes: u64) -> Result<Vec<Node>> {
+    let body = text.as_bytes();
     let max_nodes = usize::try_from(max_bytes / size_of::<Node>() as u64)
         .unwrap_or(usize::MAX)
         .min(MAX_BODY_BYTES);

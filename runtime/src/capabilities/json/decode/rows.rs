@@ -90,7 +90,6 @@ fn hex(bytes: [u8; 16]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use arrow::buffer::Buffer;
     use arrow::util::pretty::pretty_format_batches;
 
     use super::super::extract::digest;
@@ -98,8 +97,8 @@ mod tests {
     use super::*;
 
     fn read(records: &str, columns: &str, options: &str) -> Result<RecordBatch> {
-        let tape = Tape::parse(Buffer::from(records.as_bytes()), false, u64::MAX)?;
-        let document = tape.document()?;
+        let tape = Tape::parse(records.as_bytes(), false, u64::MAX)?;
+        let document = tape.document();
         let (columns, options) = (Columns::parse(columns)?, Options::parse(options)?);
         rows(document.root(), &columns, &options, 1 << 30)
     }
@@ -240,8 +239,8 @@ mod tests {
     fn columns_that_would_take_too_much_memory_are_refused() {
         let columns: Vec<_> = (0..1000).map(|at| format!(r#""k{at}":"string""#)).collect();
         let records = format!("[{}]", vec!["{}"; 100_000].join(","));
-        let tape = Tape::parse(Buffer::from(records.as_bytes()), false, u64::MAX).unwrap();
-        let document = tape.document().unwrap();
+        let tape = Tape::parse(records.as_bytes(), false, u64::MAX).unwrap();
+        let document = tape.document();
         let columns = Columns::parse(&format!("{{{}}}", columns.join(","))).unwrap();
         let refusal = rows(document.root(), &columns, &Options::default(), 256 << 20).unwrap_err();
         assert_eq!(refusal.kind, super::super::RefusalKind::Limit);
@@ -293,8 +292,8 @@ mod tests {
     #[test]
     fn skips_known_records_and_counts_on() {
         let text = r#"[{"a":1},{"a":2},{"a":"x"}]"#;
-        let tape = Tape::parse(Buffer::from(text.as_bytes()), false, u64::MAX).unwrap();
-        let document = tape.document().unwrap();
+        let tape = Tape::parse(text.as_bytes(), false, u64::MAX).unwrap();
+        let document = tape.document();
         let known: Vec<_> = document.root().elements().map(digest).take(2).collect();
         let options = Options::parse(&serde_json::json!({ "skip": known }).to_string()).unwrap();
         let columns = Columns::parse(r#"{"a":"string"}"#).unwrap();

@@ -1,16 +1,14 @@
 //! A parsed body: its bytes, and a tape that says where each value lies.
 //!
 //! A value is one node of 8 bytes, an array or object two, followed by what they hold; of an object that is a key and a
-//! value in turn. So a body takes at most about five times its size, that of `[[],[],…`. Nothing is copied: a text is
-//! read where it lies. What the tape says holds, since only `parse.rs` makes one.
+//! value in turn. So a body takes at most about six times its size, that of `[[],[],…`. The body is copied once, as the
+//! text that it was found to be, and a text is read where it lies. What the tape says holds, since only `parse.rs` makes one.
 
 use std::borrow::Cow;
 
-use arrow::buffer::Buffer;
-
-use super::parse::parse;
+use super::Result;
+use super::parse::{checked, parse};
 use super::text::unescape;
-use super::{Refusal, Result};
 
 /// The largest body, in bytes, and the most nodes: lengths and places have 29 bits.
 pub const MAX_BODY_BYTES: usize = (1 << TAIL_BITS) - 1;
@@ -19,7 +17,7 @@ const TAIL_BITS: u32 = 29;
 
 /// A body and its tape.
 pub struct Tape {
-    body: Buffer,
+    body: Box<str>,
     nodes: Vec<Node>,
     has_lines: bool,
 }
@@ -96,31 +94,30 @@ pub(super) fn past(nodes: &[Node], at: u32) -> u32 {
 }
 
 impl Tape {
-    /// Parses `body` whole. The tape takes no more than about `max_bytes`.
-    pub fn parse(body: Buffer, has_lines: bool, max_bytes: u64) -> Result<Self> {
-        let nodes = parse(&body, has_lines, max_bytes)?;
+    /// Parses `body` whole, and keeps a copy of it. Both take no more than about `max_bytes`.
+    pub fn parse(body: &[u8], has_lines: bool, max_bytes: u64) -> Result<Self> {
+        let text = checked(body)?;
+        let left = max_bytes.saturating_sub(body.len() as u64);
+        let nodes = parse(text, has_lines, left)?;
         Ok(Self {
-            body,
+            body: text.into(),
             nodes,
             has_lines,
         })
     }
 
-    /// What the tape takes, and the body, which may not be held by anyone else.
+    /// What this takes, in bytes.
     pub fn memory_bytes(&self) -> u64 {
         (self.body.len() + self.nodes.capacity() * size_of::<Node>()) as u64
     }
 
-    /// To read from. The body was checked when it was parsed; this looks at it once more, at the speed of memory, and
-    /// so needs no unchecked text.
-    pub fn document(&self) -> Result<Document<'_>> {
-        let text = simdutf8::basic::from_utf8(&self.body)
-            .map_err(|_| Refusal::data("the body is not UTF-8"))?;
-        Ok(Document {
-            text,
+    /// To read from.
+    pub fn document(&self) -> Document<'_> {
+        Document {
+            text: &self.body,
             nodes: &self.nodes,
             has_lines: self.has_lines,
-        })
+        }
     }
 }
 
