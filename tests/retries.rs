@@ -48,10 +48,15 @@ impl Case {
     }
 
     fn write_job(&self, flaky: &str, writer: &str, more: &str) {
+        // Batches as the reader makes them: smaller ones would travel together.
+        let limits = match more.contains("limits:") {
+            true => "",
+            false => "limits: { batch_rows: 500 }\n",
+        };
         self.0.write(
             "job.yaml",
             &format!(
-                "tenant_id: t\nparallelism: 2\n{more}\
+                "tenant_id: t\nparallelism: 2\n{limits}{more}\
                  source: {{ reader: {{ type: custom, implementation: flaky, \
                  config: {{ memory: attempts, {flaky} }}, grants: {{ object-store: [\"write attempts/*\"] }} }} }}\n\
                  target: {{ writer: {{ type: custom, implementation: {writer} }} }}\n"

@@ -43,9 +43,15 @@ pub(super) fn exact_float(text: &str) -> Option<f64> {
     if text.len() <= SAFE_DIGITS && is_integer(text) {
         return Some(value);
     }
+    let mut buffer = ryu::Buffer::new();
+    let shortest = buffer.format_finite(value);
+    // As most writers of JSON print it.
+    if shortest == text {
+        return Some(value);
+    }
     let exact = Exact::parse(text);
     let is_safe = exact.digits <= SAFE_DIGITS && exact.point.abs() <= SAFE_EXPONENT;
-    let is_same = || exact.compare(&Exact::parse(&format!("{value:e}"))) == Ordering::Equal;
+    let is_same = || exact.compare(&Exact::parse(shortest)) == Ordering::Equal;
     (is_safe || is_same()).then_some(value)
 }
 
