@@ -1,5 +1,7 @@
 //! Every kind of pagination on servers that nobody here wrote, against the records that they were given.
 
+use std::io::Write as _;
+
 use serde_json::{Value, json};
 
 use super::{Case, message};
@@ -184,6 +186,21 @@ fn bodies_come_in_every_encoding_and_as_lines() {
             "{path}: {error}"
         );
     }
+    let zstd = Scripted::start(|_, stream| {
+        let body = zstd::encode_all(&br#"[{"id":1},{"id":2}]"#[..], 3).unwrap();
+        let length = body.len();
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-encoding: zstd\r\ncontent-length: {length}\r\n\r\n"
+        );
+        let _ = stream
+            .write_all(head.as_bytes())
+            .and_then(|()| stream.write_all(&body));
+    });
+    let case = Case::new(&format!(
+        "api_url: \"{}\", pagination_type: none",
+        zstd.url("/")
+    ));
+    assert_eq!(case.read(), 2);
     let url = servers().url("httpbin", "/stream/20");
     let case = Case::new(&format!(
         "api_url: \"{url}\", pagination_type: none, format: jsonl"
