@@ -83,6 +83,7 @@ venv:
 
 servers:
 	@tests/support/http.sh install $(abspath $(VENV))-http
+	@tests/support/aws.sh install $(abspath $(VENV))-aws
 
 soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (half an hour)
 	@echo "== hundreds of kills"

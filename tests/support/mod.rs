@@ -1,5 +1,6 @@
 //! What the integration tests share: folders, the command line, and readers that are not ours.
 
+pub mod aws;
 pub mod http;
 pub mod postgres;
 

@@ -3,6 +3,7 @@
 //! Each capability is a folder: `mod.rs` says what it grants and the threat it bounds, `grant.rs` is
 //! pure, `host.rs` adapts to the contract, `client.rs` or `backends/` do the work and know no wasm.
 
+pub mod aws;
 mod egress;
 pub mod failure;
 pub mod http;

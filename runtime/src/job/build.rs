@@ -46,7 +46,7 @@ pub fn job(
     no_secrets_outside(
         document,
         &|pointer| CONFIGS.contains(&pointer),
-        "a secret can stand for text under `config`, in `http.proxy`, and for nothing else",
+        "a secret can stand for text under `config`, in `http.proxy` and the keys of `aws`, and for nothing else",
         builder.problems,
     );
 
@@ -56,6 +56,7 @@ pub fn job(
     let source = source.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let target = target.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let http = builder.http(spec.http.unwrap_or_default(), &mut resolver);
+    let aws = builder.aws(spec.aws.unwrap_or_default(), &mut resolver);
     let asset = spec.asset_path.as_deref();
     let asset = asset.and_then(|path| builder.asset(path, &mut resolver));
     let dead_letter = spec.dead_letter.and_then(|dead_letter| dead_letter.path);
@@ -77,6 +78,7 @@ pub fn job(
         schedule,
         limits,
         http,
+        aws,
         parallelism: spec.parallelism.and_then(NonZeroU32::new),
         contract: asset.map(|asset| Arc::new(asset.finish(&secrets))),
         dead_letter,
@@ -264,12 +266,15 @@ impl Builder<'_> {
     }
 }
 
-/// Where secrets may stand: where components read, and for the proxy.
-const CONFIGS: [&str; 6] = [
+/// Where secrets may stand: where components read, for the proxy, and in credentials.
+const CONFIGS: [&str; 9] = [
     "/source/reader/config",
     "/target/writer/config",
     "/target/warehouse",
     "/target/namespace",
     "/target/table",
     "/http/proxy",
+    "/aws/access_key_id",
+    "/aws/secret_access_key",
+    "/aws/session_token",
 ];

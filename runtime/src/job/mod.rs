@@ -5,6 +5,7 @@
 //! secrets, and leaves the rest to the plan.
 
 mod asset;
+mod aws;
 mod bounds;
 mod build;
 mod check;
@@ -38,6 +39,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub use asset::schema as asset_schema;
+pub use aws::AwsSettings;
 pub use http::HttpSettings;
 pub use implementation::{Implementation, Role};
 pub use schedule::Schedule;
@@ -78,6 +80,7 @@ pub struct Job {
     pub schedule: Option<Schedule>,
     pub limits: Limits,
     pub http: HttpSettings,
+    pub aws: AwsSettings,
     /// How many splits are read side by side; the number of processors if absent.
     pub parallelism: Option<NonZeroU32>,
     pub secrets: Secrets,

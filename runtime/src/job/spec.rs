@@ -60,6 +60,9 @@ pub struct JobSpec {
     /// How the host sends the HTTP requests of connectors.
     pub http: Option<HttpSpec>,
 
+    /// How the host reaches S3 and KMS. What is not set comes from where the AWS command line looks: environment variables, profiles, the role of the machine.
+    pub aws: Option<AwsSpec>,
+
     /// How many splits are read side by side, 1 to 1024. Default: one per processor.
     #[schemars(range(min = 1, max = 1024))]
     pub parallelism: Option<u32>,
@@ -193,6 +196,43 @@ pub struct HttpSpec {
 
     /// Longest time that one request waits for rate limits and retries, all in all. Keep it under `limits.call_timeout`. Default `4m`, from `0s` to `1h`.
     pub max_wait: Option<Span>,
+}
+
+/// How the host reaches S3 and KMS, or services that speak like them.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct AwsSpec {
+    /// Such as `eu-central-1`. Default: `AWS_REGION`, the profile, else `us-east-1`.
+    #[schemars(length(min = 1))]
+    pub region: Option<String>,
+
+    /// A profile of `~/.aws/config` and `~/.aws/credentials`. Default: `AWS_PROFILE`.
+    #[schemars(length(min = 1))]
+    pub profile: Option<String>,
+
+    /// Where both services are, if not at AWS: `https://s3.example:8333`. Default: `AWS_ENDPOINT_URL`, the profile.
+    pub endpoint_url: Option<String>,
+
+    /// Where S3 is. Default: `AWS_ENDPOINT_URL_S3`, the profile.
+    pub endpoint_url_s3: Option<String>,
+
+    /// Where KMS is. Default: `AWS_ENDPOINT_URL_KMS`, the profile.
+    pub endpoint_url_kms: Option<String>,
+
+    /// Whether the bucket stands in the path of a URL and not in its host. Default: only where an endpoint is set.
+    pub path_style: Option<bool>,
+
+    /// `${SECRET:NAME}` in it is filled in by the host, as in the next two. Default: `AWS_ACCESS_KEY_ID`, the profile, web identity, the role of the machine.
+    #[schemars(length(min = 1))]
+    pub access_key_id: Option<String>,
+
+    /// Stands with `access_key_id`.
+    #[schemars(length(min = 1))]
+    pub secret_access_key: Option<String>,
+
+    /// Of temporary credentials.
+    #[schemars(length(min = 1))]
+    pub session_token: Option<String>,
 }
 
 /// A number of bytes as written: `256MiB`, `64kB`, or a plain number.
