@@ -67,6 +67,7 @@ impl Servers {
             ("AWS_ACCESS_KEY_ID", KEY_ID.to_owned()),
             ("AWS_SECRET_ACCESS_KEY", SECRET.to_owned()),
             ("AWS_REGION", "us-east-1".to_owned()),
+            ("AWS_DEFAULT_REGION", "us-east-1".to_owned()),
             ("AWS_CONFIG_FILE", "/nonexistent".to_owned()),
             ("AWS_SHARED_CREDENTIALS_FILE", "/nonexistent".to_owned()),
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
@@ -75,7 +76,8 @@ impl Servers {
 
     /// Runs a Python script with boto3's `s3` and `kms` at hand, and returns what it prints.
     pub fn python(&self, kms: &str, script: &str, arguments: &[&str]) -> String {
-        let prelude = "import boto3, sys, json\ns3 = boto3.client('s3')\nkms = boto3.client('kms')\n";
+        let prelude =
+            "import boto3, sys, json\ns3 = boto3.client('s3')\nkms = boto3.client('kms')\n";
         let output = Command::new(&self.python)
             .args(["-c", &format!("{prelude}{script}")])
             .args(arguments)

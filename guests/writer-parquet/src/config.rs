@@ -38,10 +38,10 @@ impl Config {
     }
 
     /// The name of an object below `path`. Folders of partitions hold percent signs of their own, which
-    /// in a URL must not be taken for its encoding.
+    /// in a `file` URL must not be taken for its encoding; in one of S3 a key stands as it is.
     pub fn object(&self, name: &str) -> String {
         let root = self.root();
-        if !root.contains("://") {
+        if !root.contains("://") || root.starts_with("s3://") {
             return format!("{root}{name}");
         }
         let mut object = root;
@@ -99,7 +99,7 @@ pub fn schema() -> String {
         "additionalProperties": false,
         "properties": {
             "path": { "type": "string", "minLength": 1,
-                "description": "The directory that the files go to; made where absent." },
+                "description": "The directory that the files go to, made where absent; or a place in a bucket: `s3://bucket/prefix`." },
             "compression": { "enum": ["snappy", "zstd", "none"], "default": "snappy",
                 "description": "Of the column pages. Default: `snappy`." },
             "row_group_rows": { "type": "integer", "minimum": 1, "maximum": 10_485_760,
@@ -132,6 +132,7 @@ mod tests {
         check("out", "out/city=a%2Fb/é.parquet");
         check("/out//", "/out/city=a%2Fb/é.parquet");
         check("file:///out", "file:///out/city=a%252Fb/%C3%A9.parquet");
+        check("s3://lake/out", "s3://lake/out/city=a%2Fb/é.parquet");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use dativo_connector::object_store::Upload;
+use dativo_connector::object_store::{Attributes, Upload};
 use dativo_connector::parquet::Encoder;
 use dativo_connector::{Blob, RecordBatch, Result, Schema};
 use serde::{Deserialize, Serialize};
@@ -127,9 +127,13 @@ impl Files {
             "row_group_rows": self.config.row_group_rows,
         });
         let schema = self.schema.get_or_insert_with(|| batch.schema());
+        let attributes = Attributes {
+            metadata: Vec::new(),
+            encrypted_at_rest: false,
+        };
         Ok(OpenFile {
             encoder: Encoder::create(schema, &options.to_string())?,
-            upload: Upload::create(&url, &self.run)?,
+            upload: Upload::create(&url, &self.run, &attributes)?,
             path: url,
             waiting: Vec::new(),
             waiting_bytes: 0,

@@ -41,9 +41,9 @@ impl Builder<'_> {
         AwsSettings {
             region: spec.region,
             profile: spec.profile,
-            endpoint_url: self.endpoint("endpoint_url", spec.endpoint_url),
-            endpoint_url_s3: self.endpoint("endpoint_url_s3", spec.endpoint_url_s3),
-            endpoint_url_kms: self.endpoint("endpoint_url_kms", spec.endpoint_url_kms),
+            endpoint_url: self.service_url("endpoint_url", spec.endpoint_url),
+            endpoint_url_s3: self.service_url("endpoint_url_s3", spec.endpoint_url_s3),
+            endpoint_url_kms: self.service_url("endpoint_url_kms", spec.endpoint_url_kms),
             path_style: spec.path_style,
             access_key_id,
             secret_access_key,
@@ -51,7 +51,7 @@ impl Builder<'_> {
         }
     }
 
-    fn endpoint(&mut self, key: &str, written: Option<String>) -> Option<String> {
+    fn service_url(&mut self, key: &str, written: Option<String>) -> Option<String> {
         let written = written?;
         let fits = Url::parse(&written).is_ok_and(|url| {
             matches!(url.scheme(), "http" | "https")
@@ -65,7 +65,7 @@ impl Builder<'_> {
             let message = format!("`aws.{key}` is not the URL of a service");
             self.problem(
                 &format!("/aws/{key}"),
-                message,
+                &message,
                 "write it as `https://s3.example:8333`",
             );
         }

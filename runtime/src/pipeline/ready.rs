@@ -198,7 +198,7 @@ impl Side {
         let (secrets, tenant) = (&job.secrets, job.tenant.as_str());
         let uses = |name: &str| component.capabilities.iter().any(|used| used == name);
         let object_store = uses("object-store")
-            .then(|| object_store::Access::new(plan.targets("object-store"), secrets))
+            .then(|| object_store::Access::new(plan.targets("object-store"), secrets, &job.aws))
             .transpose()
             .map_err(|error| error.at(endpoint.implementation_location()))?;
         let postgres = uses("postgres")

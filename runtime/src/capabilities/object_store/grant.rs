@@ -5,13 +5,14 @@
 //!
 //! A rule is `read PATTERN` or `write PATTERN`. `*` stands for any text inside one segment and `**` for any number of
 //! segments; a pattern that ends in `/` or `/**` covers the tree below it, another pattern exactly what it spells.
+//! A bucket is named in full: no wildcard stands in it.
 //! In the names that a guest gives `*` is a plain character, and what could be read in two ways (`a/../b`, `a//b`,
 //! `%2f` in a URL, a backslash) is refused rather than interpreted.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
-use super::name::{self, Segments};
+use super::name::{self, Segments, Store};
 use crate::capabilities::failure::{ErrorKind, Failure};
 use crate::error::{Error, Kind};
 
@@ -32,7 +33,8 @@ pub struct Grant {
 #[derive(Debug, Clone)]
 struct Rule {
     access: Access,
-    /// Of an absolute path. `**` only as a whole segment.
+    store: Store,
+    /// Of an absolute path, or of a bucket and a key. `**` only as a whole segment.
     pattern: Vec<String>,
 }
 
@@ -41,6 +43,7 @@ struct Rule {
 pub struct Target {
     /// As the guest wrote it, for messages and for names in a listing.
     written: String,
+    store: Store,
     segments: Segments,
     /// It ended in `/`.
     is_folder: bool,
@@ -127,7 +130,7 @@ impl Grant {
         }
         match self
             .rules(access)
-            .find(|rule| target.segments.starts_with(rule.root()))
+            .find(|rule| rule.store == target.store && target.segments.starts_with(rule.root()))
         {
             Some(rule) => Ok(Place {
                 root: rule.root().to_vec(),
@@ -142,6 +145,7 @@ impl Grant {
     pub fn roots(&self, access: Access, place: &Place) -> Vec<Place> {
         let mut roots: Vec<&[String]> = self
             .rules(access)
+            .filter(|rule| rule.store == place.target.store)
             .map(Rule::root)
             .filter(|root| {
                 root.starts_with(&place.target.segments) || place.target.segments.starts_with(root)
@@ -152,7 +156,7 @@ impl Grant {
         roots
             .into_iter()
             .map(|root| Place {
-                target: Target::of_segments(root.to_vec(), true),
+                target: Target::of_segments(place.target.store, root.to_vec(), true),
                 root: root.to_vec(),
                 is_exact: false,
             })
@@ -162,7 +166,7 @@ impl Grant {
     /// The granted root with this path, as a token names it.
     pub fn root(&self, access: Access, path: &str) -> Result<Place, Failure> {
         let target = Target::parse(&format!("{}/", path.trim_end_matches('/')), &self.folder)?;
-        let is_root = |rule: &Rule| rule.root() == target.segments;
+        let is_root = |rule: &Rule| rule.store == target.store && rule.root() == target.segments;
         if self.rules(access).any(is_root) {
             return Ok(Place {
                 root: target.segments.clone(),
@@ -210,12 +214,17 @@ impl Rule {
         if pattern.is_empty() {
             return Err(refuse("names nothing"));
         }
-        Ok(Self { access, pattern })
+        Ok(Self {
+            access,
+            store: named.store,
+            pattern,
+        })
     }
 
     fn covers(&self, target: &Target) -> bool {
         // The pattern `out/**` covers what is below `out`, and a segment at least is below it.
-        name::matches(&self.pattern, &target.segments)
+        self.store == target.store
+            && name::matches(&self.pattern, &target.segments)
             && !(self.pattern.last().is_some_and(|last| last == "**")
                 && !target.is_folder
                 && target.segments.len() < self.pattern.len())
@@ -247,18 +256,23 @@ impl Target {
         let named = name::parse(text, folder).map_err(|why| why.failure(text))?;
         Ok(Self {
             written: text.to_owned(),
+            store: named.store,
             segments: named.segments,
             is_folder: named.is_folder,
         })
     }
 
-    fn of_segments(segments: Segments, is_folder: bool) -> Self {
-        let mut written = name::path(&segments).display().to_string();
+    fn of_segments(store: Store, segments: Segments, is_folder: bool) -> Self {
+        let mut written = match store {
+            Store::Local => name::path(&segments).display().to_string(),
+            Store::S3 => name::url(store, &segments),
+        };
         if is_folder && !segments.is_empty() {
             written.push('/');
         }
         Self {
             written,
+            store,
             segments,
             is_folder,
         }
@@ -271,10 +285,30 @@ impl Place {
         &self.target.written
     }
 
+    pub fn store(&self) -> Store {
+        self.target.store
+    }
+
+    /// At S3: the bucket and the key. The key of a folder has no `/` at its end.
+    pub fn bucket_and_key(&self) -> (&str, String) {
+        split_bucket(&self.target.segments)
+    }
+
+    /// At S3: the bucket, and the key of the root.
+    pub fn root_bucket_and_key(&self) -> (&str, String) {
+        split_bucket(&self.root)
+    }
+
+    pub fn root_url(&self) -> String {
+        name::url(self.target.store, &self.root)
+    }
+
+    /// At the file system.
     pub fn path(&self) -> PathBuf {
         name::path(&self.target.segments)
     }
 
+    /// At the file system.
     pub fn root_path(&self) -> PathBuf {
         name::path(&self.root)
     }
@@ -300,20 +334,21 @@ impl Place {
         self.is_exact
     }
 
-    /// `file:///` and the absolute path, percent-encoded.
+    /// `file:///` and the absolute path, percent-encoded; or `s3://`, bucket and key.
     pub fn url(&self) -> String {
-        name::url(&self.target.segments)
+        name::url(self.target.store, &self.target.segments)
     }
 
     /// Whether `other` is in this folder or below it.
     pub fn contains(&self, other: &Place) -> bool {
-        other.target.segments.starts_with(&self.target.segments)
+        self.target.store == other.target.store
+            && other.target.segments.starts_with(&self.target.segments)
     }
 
     /// What the guest calls an object below this folder: in the form in which it wrote the folder.
     pub fn name_below(&self, segments: &[String]) -> String {
         let below = segments.join("/");
-        match self.target.written.starts_with("file://") {
+        match self.target.store == Store::Local && self.target.written.starts_with("file://") {
             true => self.target.written.clone() + &name::encode(&below),
             false => self.target.written.clone() + &below,
         }
@@ -323,12 +358,19 @@ impl Place {
     pub fn below(&self, grant: &Grant, access: Access, segments: &[String]) -> Option<Place> {
         let mut all = self.target.segments.clone();
         all.extend_from_slice(segments);
-        let target = Target::of_segments(all, false);
+        let target = Target::of_segments(self.target.store, all, false);
         let place = grant.allows(access, &target).ok()?;
         Some(Place {
             root: self.root.clone(),
             ..place
         })
+    }
+}
+
+fn split_bucket(segments: &[String]) -> (&str, String) {
+    match segments.split_first() {
+        Some((bucket, key)) => (bucket, key.join("/")),
+        None => ("", String::new()),
     }
 }
 
@@ -442,6 +484,40 @@ mod tests {
     }
 
     #[test]
+    fn buckets_and_files_are_apart() {
+        use Access::{Read, Write};
+        let rules = "read s3://lake/in/*.csv; write s3://lake/out/; read /lake/**";
+        check(rules, Read, "s3://lake/in/a.csv", Ok(()));
+        check(rules, Read, "s3://lake/in/a%2Fb?c#d.csv", Ok(()));
+        for (access, name) in [
+            (Read, "s3://lake/in/x/a.csv"),
+            (Read, "s3://lake/inner/a.csv"),
+            (Read, "s3://lake2/in/a.csv"),
+            (Read, "s3://lake/a"),
+            (Write, "s3://lake/outer/a"),
+        ] {
+            check(rules, access, name, Err(Denied::Outside));
+        }
+        check(rules, Write, "/lake/out/a", Err(Denied::Access));
+        check(rules, Write, "s3://lake/out/y=1/a", Ok(()));
+        check(rules, Read, "/lake/in/a", Ok(()));
+        let grant = grant(rules);
+        let place = grant.object(Write, "s3://lake/out/city=a%2Fb/ä").unwrap();
+        assert_eq!(
+            place.bucket_and_key(),
+            ("lake", "out/city=a%2Fb/ä".to_owned())
+        );
+        assert_eq!(place.root_bucket_and_key(), ("lake", "out".to_owned()));
+        assert_eq!(place.url(), "s3://lake/out/city=a%2Fb/ä");
+        let folder = grant.folder(Read, "s3://lake/in/").unwrap();
+        assert_eq!(folder.name_below(&["%".to_owned()]), "s3://lake/in/%");
+        assert!(grant.folder(Read, "s3://lake/").is_err());
+        assert!(grant.root(Write, "s3://lake/out").is_ok());
+        assert!(grant.root(Write, "s3://lake").is_err());
+        assert!(grant.root(Write, "/lake/out").is_err());
+    }
+
+    #[test]
     fn a_pattern_of_many_stars_is_decided_at_once() {
         let stars = "read ".to_owned() + &"**/a*a*a*a*a*/".repeat(60) + "b";
         check(
@@ -496,7 +572,27 @@ mod tests {
         refuses("file://server/data/a", "form `file:///");
         refuses("file:data/a", "form `file:///");
         refuses("FILE:/data/a", "form `file:///");
-        refuses("s3://bucket/a", "cannot be read or written");
+        refuses("gs://bucket/a", "cannot be read or written");
+        refuses("S3://bucket/a", "cannot be read or written");
+        refuses("s3://", "no bucket");
+        refuses("s3:///a", "no bucket");
+        refuses("s3://../a", "no bucket");
+        refuses("s3://bu*et/a", "no bucket");
+        refuses("s3://user@bucket/a", "no bucket");
+        refuses("s3://bucket:80/a", "no bucket");
+        refuses("s3://bucket/../other/a", "`..`");
+        refuses("s3://bucket/a/../b", "`..`");
+        refuses("s3://bucket/./a", "`.`");
+        refuses("s3://bucket//a", "`//`");
+        refuses("s3://bucket/a//", "`//`");
+        refuses("s3://bucket/%2e%2E/a", "percent-encoded");
+        refuses("s3://bucket/a\\b", "backslash");
+        refuses("s3://bucket/a\r\nb", "control");
+        refuses("s3://bucket/a/.dativo-staged/b", "unpublished");
+        refuses(&format!("s3://bucket/{}", "a".repeat(1025)), "1,024");
+        refuses("s3://bucket", "folder");
+        refuses("s3://bucket/a/", "folder");
+        refuses("s3://bucket/a", "outside the grant");
         refuses("https://host/a", "cannot be read or written");
         refuses(&"a/".repeat(3000), "longer");
         refuses(&"a".repeat(256), "longer");
@@ -532,7 +628,9 @@ mod tests {
         refuses_rule("read", "`read` or `write`");
         refuses_rule("read data/a**b", "`**` inside");
         refuses_rule("read data/../x/a", "`..` after a name");
-        refuses_rule("read s3://bucket/a", "cannot be read or written");
+        refuses_rule("read gs://bucket/a", "cannot be read or written");
+        refuses_rule("read s3://*/a", "no bucket");
+        refuses_rule("read s3://lake-*/a", "no bucket");
     }
 
     #[test]

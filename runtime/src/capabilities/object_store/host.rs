@@ -1,13 +1,14 @@
 //! The `object-store` interface: check the grant, do it on a thread that may block, translate.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use arrow::buffer::Buffer;
+use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use wasmtime::component::Resource;
 
 use super::Access as Granted;
-use super::backends::local::{self, ByteStream, Upload};
+use super::backends::{self, Attributes, ByteStream, MAX_GET_BYTES, Owner, Upload, blocking};
 use super::grant::{Access, Place};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::component::State;
@@ -16,21 +17,23 @@ use crate::component::bindings::imports::types::Error as WitError;
 use crate::data::HostBlob;
 use crate::pipeline::crash;
 
-/// The most bytes that `get` returns.
-const MAX_GET_BYTES: u32 = 64 << 20;
-
 /// What an upload costs the host beside its handle: a descriptor and buffers.
 const UPLOAD_BYTES: u64 = 256 << 10;
 
 /// Longest block that is read ahead. It is memory of the host for each open stream.
 const MAX_AHEAD_BYTES: u32 = 1 << 20;
 
-/// An upload behind a handle; none once it is staged.
-pub struct HostUpload(Arc<Mutex<Option<Upload>>>);
+/// An upload behind a handle.
+pub struct HostUpload {
+    /// None once it is staged.
+    upload: Arc<Mutex<Option<Upload>>>,
+    /// Memory of parts on their way that was counted for it.
+    counted_bytes: u64,
+}
 
 /// A stream behind a handle.
 pub struct HostByteStream {
-    stream: Arc<Mutex<ByteStream>>,
+    stream: Arc<std::sync::Mutex<ByteStream>>,
     /// The block after the last one, being read while the guest is busy with that.
     ahead: Option<JoinHandle<Result<Option<Vec<u8>>>>>,
     /// Bytes that were read and that the guest had no room for.
@@ -40,16 +43,6 @@ pub struct HostByteStream {
 
 type Answer<T> = wasmtime::Result<Result<T, WitError>>;
 
-/// Runs file I/O where it does not hold up other instances.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T, WitError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(WitError::from),
-        Err(error) => Err(Failure::new(ErrorKind::Internal, error.to_string()).into()),
-    }
-}
-
 impl State {
     fn store(&self) -> wasmtime::Result<Arc<Granted>> {
         let granted = self.granted.object_store.clone();
@@ -57,11 +50,36 @@ impl State {
     }
 
     fn object(&self, access: Access, name: &str) -> wasmtime::Result<Result<Place>> {
-        Ok(self.store()?.0.object(access, name))
+        Ok(self.store()?.grant.object(access, name))
     }
 
     fn folder(&self, access: Access, prefix: &str) -> wasmtime::Result<Result<Place>> {
-        Ok(self.store()?.0.folder(access, prefix))
+        Ok(self.store()?.grant.folder(access, prefix))
+    }
+}
+
+impl State {
+    /// Counts what the upload holds now instead of what it held before. What there is no room for is sent first.
+    async fn recount_upload(&mut self, handle: &Resource<HostUpload>) -> Answer<()> {
+        let held = self.get_mut(handle)?;
+        let before = std::mem::take(&mut held.counted_bytes);
+        let upload = held.upload.clone();
+        self.budget.give(before);
+        let mut upload = upload.lock().await;
+        let Some(upload) = upload.as_mut() else {
+            return Ok(Ok(()));
+        };
+        if upload.held_bytes() > self.budget.left() {
+            if let Err(failure) = upload.settle().await {
+                return Ok(Err(failure.into()));
+            }
+        }
+        let now = upload.held_bytes();
+        let counted = self.budget.take(now);
+        if counted.is_ok() {
+            self.get_mut(handle)?.counted_bytes = now;
+        }
+        Ok(counted)
     }
 }
 
@@ -76,12 +94,35 @@ macro_rules! granted {
 }
 
 impl wit::HostUpload for State {
-    async fn create(&mut self, url: String, run: String) -> Answer<Resource<HostUpload>> {
+    async fn create(
+        &mut self,
+        url: String,
+        run: String,
+        attributes: wit::Attributes,
+    ) -> Answer<Resource<HostUpload>> {
         let place = granted!(self.object(Access::Write, &url));
-        Ok(match blocking(move || Upload::create(&place, &run)).await {
-            Ok(upload) => self.hold(HostUpload(Arc::new(Mutex::new(Some(upload)))), UPLOAD_BYTES),
-            Err(error) => Err(error),
-        })
+        let owner = Owner {
+            tenant: self.scope.tenant.clone(),
+            job: self.scope.job.clone(),
+            run,
+        };
+        let attributes = Attributes {
+            metadata: attributes.metadata,
+            encrypted_at_rest: attributes.encrypted_at_rest,
+        };
+        let store = self.store()?;
+        Ok(
+            match Upload::create(&store.aws, place, owner, attributes).await {
+                Ok(upload) => {
+                    let held = HostUpload {
+                        upload: Arc::new(Mutex::new(Some(upload))),
+                        counted_bytes: 0,
+                    };
+                    self.hold(held, UPLOAD_BYTES)
+                }
+                Err(failure) => Err(failure.into()),
+            },
+        )
     }
 
     async fn put(
@@ -90,45 +131,42 @@ impl wit::HostUpload for State {
         part: u32,
         bytes: Vec<Resource<HostBlob>>,
     ) -> Answer<()> {
-        let upload = self.get(&handle)?.0.clone();
+        let upload = self.get(&handle)?.upload.clone();
         let chunks = bytes
             .iter()
             .map(|blob| self.blob(blob))
             .collect::<Result<Vec<Buffer>, _>>()?;
-        Ok(blocking(move || {
-            let mut upload = upload.lock().unwrap_or_else(PoisonError::into_inner);
-            let upload = upload.as_mut().ok_or_else(already_staged)?;
-            let chunks: Vec<&[u8]> = chunks.iter().map(Buffer::as_slice).collect();
-            upload.put(part, &chunks)?;
-            crash::point("part-put");
-            Ok(())
-        })
-        .await)
+        if let Err(failure) = Upload::put(upload, part, chunks).await {
+            return Ok(Err(failure.into()));
+        }
+        crash::point("part-put");
+        self.recount_upload(&handle).await
     }
 
     async fn stage(&mut self, handle: Resource<HostUpload>) -> Answer<wit::Staged> {
-        let upload = self.get(&handle)?.0.clone();
-        Ok(blocking(move || {
-            let upload = upload.lock().unwrap_or_else(PoisonError::into_inner).take();
-            let staged = upload.ok_or_else(already_staged)?.stage()?;
+        let held = self.get(&handle)?.upload.lock().await.take();
+        let staged = match held {
+            Some(upload) => upload.stage().await,
+            None => Err(backends::already_staged()),
+        };
+        let held = self.get_mut(&handle)?;
+        let counted = std::mem::take(&mut held.counted_bytes);
+        self.budget.give(counted);
+        Ok(staged.map_err(WitError::from).map(|staged| {
             crash::point("staged");
-            Ok(wit::Staged {
+            wit::Staged {
                 token: staged.token,
                 url: staged.url,
                 bytes: staged.bytes,
                 sha256: staged.sha256,
-            })
-        })
-        .await)
+            }
+        }))
     }
 
     async fn drop(&mut self, handle: Resource<HostUpload>) -> wasmtime::Result<()> {
-        self.release(handle, |_| UPLOAD_BYTES).map(drop)
+        self.release(handle, |held| UPLOAD_BYTES + held.counted_bytes)
+            .map(drop)
     }
-}
-
-fn already_staged() -> Failure {
-    Failure::new(ErrorKind::Rejected, "the upload is staged already")
 }
 
 impl HostByteStream {
@@ -175,19 +213,20 @@ impl wit::HostByteStream for State {
         compression: String,
     ) -> Answer<Resource<HostByteStream>> {
         let place = granted!(self.object(Access::Read, &url));
-        let opened = blocking(move || ByteStream::open(&place, offset, &compression)).await;
+        let aws = self.store()?.aws.clone();
+        let opened = blocking(move || ByteStream::open(&aws, &place, offset, &compression)).await;
         Ok(match opened {
             Ok(stream) => {
                 let memory_bytes = stream.memory_bytes() + u64::from(MAX_AHEAD_BYTES);
                 let held = HostByteStream {
-                    stream: Arc::new(Mutex::new(stream)),
+                    stream: Arc::new(std::sync::Mutex::new(stream)),
                     ahead: None,
                     rest: Vec::new(),
                     memory_bytes,
                 };
                 self.hold(held, memory_bytes)
             }
-            Err(error) => Err(error),
+            Err(failure) => Err(failure.into()),
         })
     }
 
@@ -208,37 +247,35 @@ impl wit::HostByteStream for State {
 impl wit::Host for State {
     async fn publish(&mut self, token: String) -> Answer<()> {
         let store = self.store()?;
-        Ok(blocking(move || {
-            local::publish(&store.0, &token)?;
-            crash::point("published");
-            Ok(())
-        })
-        .await)
+        let published = backends::publish(&store.aws, &store.grant, token).await;
+        Ok(published
+            .map_err(WitError::from)
+            .map(|()| crash::point("published")))
     }
 
     async fn discard(&mut self, token: String) -> Answer<()> {
         let store = self.store()?;
-        Ok(blocking(move || {
-            local::discard(&store.0, &token)?;
-            crash::point("discarded");
-            Ok(())
-        })
-        .await)
+        let discarded = backends::discard(&store.aws, &store.grant, token).await;
+        Ok(discarded
+            .map_err(WitError::from)
+            .map(|()| crash::point("discarded")))
     }
 
     async fn list_staged(&mut self, prefix: String, run: String) -> Answer<Vec<String>> {
         let place = granted!(self.folder(Access::Write, &prefix));
         let store = self.store()?;
-        Ok(blocking(move || local::list_staged(&store.0, &place, &run)).await)
+        let tokens = backends::list_staged(&store.aws, &store.grant, place, run).await;
+        Ok(tokens.map_err(WitError::from))
     }
 
     async fn get(&mut self, url: String, offset: u64, length: u32) -> Answer<Resource<HostBlob>> {
         let place = granted!(self.object(Access::Read, &url));
         let length = length.min(MAX_GET_BYTES);
+        let store = self.store()?;
         Ok(
-            match blocking(move || local::get(&place, offset, length)).await {
+            match backends::get(&store.aws, place, offset, length).await {
                 Ok(bytes) => self.hold_blob(Buffer::from_vec(bytes)),
-                Err(error) => Err(error),
+                Err(failure) => Err(failure.into()),
             },
         )
     }
@@ -246,32 +283,32 @@ impl wit::Host for State {
     async fn put_new(&mut self, url: String, bytes: Resource<HostBlob>) -> Answer<()> {
         let place = granted!(self.object(Access::Write, &url));
         let bytes = self.blob(&bytes)?;
-        Ok(blocking(move || {
-            crash::point("before-object");
-            local::put_new(&place, &bytes)?;
-            crash::point("object-created");
-            Ok(())
-        })
-        .await)
+        let store = self.store()?;
+        crash::point("before-object");
+        let put = backends::put_new(&store.aws, place, bytes).await;
+        Ok(put
+            .map_err(WitError::from)
+            .map(|()| crash::point("object-created")))
     }
 
     async fn head(&mut self, url: String) -> Answer<wit::Object> {
         let place = granted!(self.object(Access::Read, &url));
-        Ok(blocking(move || local::head(&place).map(object)).await)
+        let store = self.store()?;
+        let found = backends::head(&store.aws, place).await;
+        Ok(found.map(object).map_err(WitError::from))
     }
 
     async fn list(&mut self, prefix: String) -> Answer<Vec<wit::Object>> {
         let place = granted!(self.folder(Access::Read, &prefix));
         let store = self.store()?;
-        Ok(blocking(move || {
-            let found = local::list(&store.0, &place)?;
-            Ok(found.into_iter().map(object).collect())
-        })
-        .await)
+        let found = backends::list(&store.aws, &store.grant, place).await;
+        Ok(found
+            .map(|found| found.into_iter().map(object).collect())
+            .map_err(WitError::from))
     }
 }
 
-fn object(found: local::Object) -> wit::Object {
+fn object(found: backends::Object) -> wit::Object {
     wit::Object {
         url: found.url,
         size: found.size_bytes,

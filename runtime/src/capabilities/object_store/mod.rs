@@ -11,16 +11,26 @@ mod name;
 
 pub use host::{HostByteStream, HostUpload};
 
+use std::sync::Arc;
+
+use crate::capabilities::aws::Aws;
 use crate::error::{Error, Kind, Result};
-use crate::job::Secrets;
+use crate::job::{AwsSettings, Secrets};
 use grant::Grant;
 
 /// What one component may reach.
-pub struct Access(Grant);
+pub struct Access {
+    grant: Arc<Grant>,
+    aws: Arc<Aws>,
+}
 
 impl Access {
     /// From the lines of a plan: `read data/*.csv`. Relative names begin at the working directory.
-    pub fn new<'a>(lines: impl Iterator<Item = &'a str>, secrets: &Secrets) -> Result<Self> {
+    pub fn new<'a>(
+        lines: impl Iterator<Item = &'a str>,
+        secrets: &Secrets,
+        aws: &AwsSettings,
+    ) -> Result<Self> {
         let folder = std::env::current_dir().map_err(|error| {
             Error::new(Kind::JobInvalid, "the working directory cannot be read").caused_by(error)
         })?;
@@ -34,11 +44,17 @@ impl Access {
             )
             .hint("write the path as it is; paths appear in reports and logs"));
         }
-        Ok(Self(Grant::parse(&lines, &folder)?))
+        Ok(Self {
+            grant: Arc::new(Grant::parse(&lines, &folder)?),
+            aws: Aws::new(aws, secrets),
+        })
     }
 
     /// Reaches nothing.
     pub fn none() -> Self {
-        Self(Grant::none())
+        Self {
+            grant: Arc::new(Grant::none()),
+            aws: Aws::new(&AwsSettings::default(), &Secrets::default()),
+        }
     }
 }

@@ -1,11 +1,11 @@
-//! Names of objects as text: paths, `file://` URLs, and the wildcards of a grant. Pure.
+//! Names of objects as text: paths, `file://` and `s3://` URLs, and the wildcards of a grant. Pure.
 
 use std::fmt;
 use std::path::{Path, PathBuf};
 
 use crate::capabilities::failure::{ErrorKind, Failure};
 
-/// The folder in which the local backend keeps what is not published. No name may pass through it.
+/// The folder in which a backend keeps what is not published. No name may pass through it.
 pub const STAGING_FOLDER: &str = ".dativo-staged";
 
 /// Longest name of a target, in bytes: PATH_MAX of Linux.
@@ -14,11 +14,24 @@ const MAX_NAME_BYTES: usize = 4096;
 /// Longest segment, in bytes: NAME_MAX of the usual file systems.
 const MAX_SEGMENT_BYTES: usize = 255;
 
-/// Of an absolute path: never empty, `.`, `..`, and without `/`, `\` and control characters.
+/// Longest key of S3, in bytes.
+const MAX_KEY_BYTES: usize = 1024;
+
+/// Where objects live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Store {
+    /// The file system.
+    Local,
+    /// A service that speaks as S3 does.
+    S3,
+}
+
+/// Of an absolute path, or of a bucket and a key: never empty, `.`, `..`, and without `/`, `\` and control characters.
 pub type Segments = Vec<String>;
 
 #[derive(Debug, PartialEq, Eq)]
 pub struct Named {
+    pub store: Store,
     pub segments: Segments,
     /// The text ended in `/`.
     pub is_folder: bool,
@@ -45,10 +58,12 @@ pub enum Unclear {
     Server,
     /// A URL of another kind.
     Scheme,
+    /// What stands after `s3://` is no bucket.
+    Bucket,
     Staging,
 }
 
-/// Resolves a path or `file://` URL against `folder`, by text alone.
+/// Resolves a path or URL against `folder`, by text alone.
 pub fn parse(text: &str, folder: &Path) -> Result<Named, Unclear> {
     if text.is_empty() {
         return Err(Unclear::Empty);
@@ -63,16 +78,14 @@ pub fn parse(text: &str, folder: &Path) -> Result<Named, Unclear> {
             decoded.as_str()
         }
         Some((scheme, rest)) if is_scheme(scheme) && rest.starts_with("//") => {
-            return Err(Unclear::Scheme);
+            return match scheme {
+                "s3" => parse_s3(&rest[2..]),
+                _ => Err(Unclear::Scheme),
+            };
         }
         _ => text,
     };
-    if path.chars().any(char::is_control) {
-        return Err(Unclear::Control);
-    }
-    if path.contains('\\') {
-        return Err(Unclear::Backslash);
-    }
+    check_characters(path)?;
     let mut segments = match path.strip_prefix('/') {
         Some(_) => Vec::new(),
         None => segments_of(folder)?,
@@ -104,9 +117,58 @@ pub fn parse(text: &str, folder: &Path) -> Result<Named, Unclear> {
         }
     }
     Ok(Named {
+        store: Store::Local,
         segments,
         is_folder,
     })
+}
+
+fn check_characters(name: &str) -> Result<(), Unclear> {
+    if name.chars().any(char::is_control) {
+        return Err(Unclear::Control);
+    }
+    match name.contains('\\') {
+        true => Err(Unclear::Backslash),
+        false => Ok(()),
+    }
+}
+
+/// What follows `s3://`. A key is taken as it is written: what S3 calls an object is not percent-encoded.
+fn parse_s3(name: &str) -> Result<Named, Unclear> {
+    check_characters(name)?;
+    let (bucket, key) = name.split_once('/').unwrap_or((name, ""));
+    if !is_bucket(bucket) {
+        return Err(Unclear::Bucket);
+    }
+    if key.len() > MAX_KEY_BYTES {
+        return Err(Unclear::TooLong);
+    }
+    let mut segments = vec![bucket.to_owned()];
+    let trimmed = key.strip_suffix('/').unwrap_or(key);
+    for segment in trimmed.split('/').filter(|_| !key.is_empty()) {
+        match segment {
+            "" => return Err(Unclear::EmptySegment),
+            "." | ".." => return Err(Unclear::Dots),
+            STAGING_FOLDER => return Err(Unclear::Staging),
+            encoded if is_encoded_dots(encoded) => return Err(Unclear::EncodedSeparator),
+            name => segments.push(name.to_owned()),
+        }
+    }
+    Ok(Named {
+        store: Store::S3,
+        segments,
+        is_folder: key.is_empty() || key.ends_with('/'),
+    })
+}
+
+/// By the rules of S3 for new buckets, without those that only keep names free.
+fn is_bucket(name: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+    (3..=63).contains(&name.len())
+        && name.chars().all(|c| is_plain(c) || ".-".contains(c))
+        && name.starts_with(is_plain)
+        && name.ends_with(is_plain)
+        && !name.contains("..")
 }
 
 pub fn path(segments: &[String]) -> PathBuf {
@@ -115,8 +177,11 @@ pub fn path(segments: &[String]) -> PathBuf {
     path
 }
 
-pub fn url(segments: &[String]) -> String {
-    format!("file:///{}", encode(&segments.join("/")))
+pub fn url(store: Store, segments: &[String]) -> String {
+    match store {
+        Store::Local => format!("file:///{}", encode(&segments.join("/"))),
+        Store::S3 => format!("s3://{}", segments.join("/")),
+    }
 }
 
 /// Percent-encodes a path for a URL.
@@ -230,7 +295,9 @@ impl Unclear {
         };
         let failure = Failure::new(kind, format!("the name `{shown}` {self}"));
         match self {
-            Unclear::Scheme => failure.hint("use a path, or a URL that begins with `file:///`"),
+            Unclear::Scheme => {
+                failure.hint("use a path, or a URL that begins with `file:///` or `s3://`")
+            }
             _ => failure,
         }
     }
@@ -241,7 +308,7 @@ impl fmt::Display for Unclear {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Unclear::Empty => "is empty",
-            Unclear::TooLong => "is longer than 4,096 bytes, or than 255 between two `/`",
+            Unclear::TooLong => "is longer than 4,096 bytes, than 255 between two `/`, or than the 1,024 of a key of S3",
             Unclear::Control => "holds a control character",
             Unclear::Backslash => "holds a backslash",
             Unclear::EmptySegment => "holds `//`",
@@ -251,6 +318,7 @@ impl fmt::Display for Unclear {
             Unclear::Query => "holds `?` or `#`, which a URL must percent-encode",
             Unclear::Server => "is not of the form `file:///folder/name`",
             Unclear::Scheme => "is a URL of a kind that cannot be read or written",
+            Unclear::Bucket => "names no bucket after `s3://`: 3 to 63 of `a-z`, `0-9`, `.` and `-`",
             Unclear::Staging => "passes through the folder for unpublished objects",
         })
     }

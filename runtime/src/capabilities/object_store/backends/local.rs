@@ -12,7 +12,6 @@
 mod folder;
 mod publish;
 mod staging;
-mod stream;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -24,35 +23,19 @@ use rustix::fs::FlockOperation;
 use uuid::Uuid;
 
 use self::folder::{Entry, Folder, failure};
+pub use self::folder::{failure as file_failure, open};
 pub use self::publish::{discard, list_staged, publish};
 pub use self::staging::Upload;
-pub use self::stream::ByteStream;
-use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use super::{MAX_LISTED, MAX_VISITED, Object, already_there, too_large};
+use crate::capabilities::failure::Result;
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
 use crate::capabilities::object_store::name::STAGING_FOLDER;
-
-/// Largest answer of [`get`], in bytes. It becomes one blob in host memory.
-pub const MAX_GET_BYTES: u32 = 64 << 20;
-
-/// Most objects in one listing: a few hundred bytes each in the guest's memory.
-const MAX_LISTED: usize = 100_000;
-
-/// Most entries that one listing looks at, whether the grant covers them or not: some seconds of work.
-const MAX_VISITED: usize = 1_000_000;
 
 /// Folders inside one another that a listing enters, with a file handle for each.
 const MAX_DEPTH: usize = 64;
 
 /// Inside the staging folder: files of [`put_new`] that are not yet in place.
 const UNPLACED: &str = ".put";
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Object {
-    pub url: String,
-    pub size_bytes: u64,
-    /// Since 1970-01-01T00:00:00Z; 0 for anything before.
-    pub modified_ms: u64,
-}
 
 pub fn head(place: &Place) -> Result<Object> {
     let metadata = folder::open(place)
@@ -71,12 +54,6 @@ pub fn head(place: &Place) -> Result<Object> {
 
 /// Up to `length` bytes from `offset`, fewer at the end.
 pub fn get(place: &Place, offset: u64, length: u32) -> Result<Vec<u8>> {
-    if length > MAX_GET_BYTES {
-        return Err(Failure::new(
-            ErrorKind::LimitExceeded,
-            format!("`get` of {length} bytes; the limit is {MAX_GET_BYTES} bytes a call"),
-        ));
-    }
     let read = |mut file: File| {
         let left = file
             .metadata()?
@@ -134,13 +111,6 @@ fn create_unplaced(root: &Folder, folder: &[String]) -> io::Result<(Folder, Stri
     }
 }
 
-fn already_there(place: &Place) -> Failure {
-    Failure::new(
-        ErrorKind::Rejected,
-        format!("`{}` exists already", place.written()),
-    )
-}
-
 /// Removes what killed processes left. A live one holds a lock on its file.
 fn remove_abandoned(folder: &Folder) {
     for entry in folder.entries().unwrap_or_default() {
@@ -183,13 +153,19 @@ struct Listing<'a> {
 impl Listing<'_> {
     fn enter(&mut self, folder: &Folder, segments: &mut Vec<String>) -> Result<()> {
         if segments.len() > MAX_DEPTH {
-            return Err(self.too_large(format!("folders more than {MAX_DEPTH} levels deep")));
+            return Err(too_large(
+                self.prefix,
+                &format!("folders more than {MAX_DEPTH} levels deep"),
+            ));
         }
         let failure = failure(self.prefix.written());
         for Entry { name, is_folder } in folder.entries().map_err(&failure)? {
             self.visited += 1;
             if self.visited > MAX_VISITED {
-                return Err(self.too_large(format!("more than {MAX_VISITED} entries")));
+                return Err(too_large(
+                    self.prefix,
+                    &format!("more than {MAX_VISITED} entries"),
+                ));
             }
             if name == STAGING_FOLDER {
                 continue;
@@ -220,19 +196,14 @@ impl Listing<'_> {
                     }
                 }
                 if self.objects.len() > MAX_LISTED {
-                    return Err(self.too_large(format!("more than {MAX_LISTED} objects")));
+                    return Err(too_large(
+                        self.prefix,
+                        &format!("more than {MAX_LISTED} objects"),
+                    ));
                 }
             }
             segments.pop();
         }
         Ok(())
-    }
-
-    fn too_large(&self, what: String) -> Failure {
-        Failure::new(
-            ErrorKind::LimitExceeded,
-            format!("`{}` holds {what}", self.prefix.written()),
-        )
-        .hint("name a folder with fewer objects in it")
     }
 }

@@ -3,8 +3,9 @@
 use std::io;
 
 use super::folder::{self, Entry, Folder, failure, is_missing};
-use super::token::{Token, check_run, is_id};
+use super::token::Token;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::capabilities::object_store::backends::{check_run, is_id};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
 use crate::capabilities::object_store::name::STAGING_FOLDER;
 

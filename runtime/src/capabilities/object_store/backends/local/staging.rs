@@ -15,12 +15,10 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::folder::{Folder, failure};
-use super::token::{Content, Token, check_run, hex};
+use super::token::{Content, Token};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::capabilities::object_store::backends::{Staged, check_part, check_run, hex};
 use crate::capabilities::object_store::grant::Place;
-
-/// As object stores have it.
-const MAX_PARTS: u32 = 10_000;
 
 /// An object being written. Dropped before it is staged, it removes its files.
 pub struct Upload {
@@ -33,14 +31,6 @@ pub struct Upload {
     /// A write failed, so the bytes so far are unknown.
     is_broken: bool,
     is_staged: bool,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Staged {
-    pub token: String,
-    pub url: String,
-    pub bytes: u64,
-    pub sha256: String,
 }
 
 impl Upload {
@@ -68,15 +58,7 @@ impl Upload {
 
     /// Parts are numbered from 1 and come in any order, each once.
     pub fn put(&mut self, part: u32, chunks: &[&[u8]]) -> Result<()> {
-        if part == 0 || part > MAX_PARTS {
-            return Err(Failure::new(
-                ErrorKind::LimitExceeded,
-                format!(
-                    "part {part} of `{}`; parts are numbered 1 to {MAX_PARTS}",
-                    self.place.written()
-                ),
-            ));
-        }
+        check_part(&self.place, part)?;
         self.refuse_broken()?;
         if part < self.next_part || self.early.contains(&part) {
             return Err(self.rejected(format!("part {part} was put twice")));

@@ -8,10 +8,10 @@ use std::io::{self, Read, Write};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use super::folder::{Folder, is_missing};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::capabilities::object_store::backends::{check_run, hex, is_id};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
 use crate::capabilities::object_store::name::STAGING_FOLDER;
 
@@ -171,24 +171,4 @@ impl Content {
         io::copy(&mut file, &mut hash)?;
         Ok(hex(&hash.finalize()) == self.sha256)
     }
-}
-
-/// A run becomes a folder name.
-pub fn check_run(run: &str) -> Result<()> {
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);
-    if (1..=128).contains(&run.len()) && run.chars().all(is_plain) {
-        return Ok(());
-    }
-    Err(Failure::new(
-        ErrorKind::Rejected,
-        "a run id is 1 to 128 letters, digits, `-` and `_`",
-    ))
-}
-
-pub fn is_id(id: &str) -> bool {
-    Uuid::try_parse(id).is_ok_and(|uuid| uuid.to_string() == id)
-}
-
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

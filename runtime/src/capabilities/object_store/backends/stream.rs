@@ -1,15 +1,19 @@
-//! An object's bytes in order, decompressed where asked.
+//! An object's bytes in order, decompressed where asked. Blocks.
 
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom};
+use std::sync::Arc;
 
 use bzip2::bufread::MultiBzDecoder;
 use flate2::bufread::MultiGzDecoder;
 use rustix::io::Errno;
 
-use super::folder::{self, failure};
+use super::local::{self, file_failure};
+use super::s3;
+use crate::capabilities::aws::Aws;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::object_store::grant::Place;
+use crate::capabilities::object_store::name::Store;
 
 /// Largest answer of [`ByteStream::next`], in bytes.
 pub const MAX_NEXT_BYTES: u32 = 16 << 20;
@@ -28,8 +32,9 @@ pub struct ByteStream {
 }
 
 enum Bytes {
-    Plain(File),
-    Decoded(Box<dyn Read + Send>),
+    File(File),
+    /// From the network, or out of a decoder.
+    Other(Box<dyn Read + Send>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +72,7 @@ impl Compression {
 
 impl ByteStream {
     /// `compression` is `none`, `gzip`, `bzip2`, `zstd` or `auto`, which goes by the name.
-    pub fn open(place: &Place, offset: u64, compression: &str) -> Result<Self> {
+    pub fn open(aws: &Arc<Aws>, place: &Place, offset: u64, compression: &str) -> Result<Self> {
         let name = place.written().to_owned();
         let compression = Compression::parse(compression, &name)?;
         if compression != Compression::None && offset != 0 {
@@ -75,29 +80,23 @@ impl ByteStream {
                 "`{name}` is compressed and can only be read from its start"
             )));
         }
-        let mut file = folder::open(place).map_err(failure(&name))?;
-        let length = file.metadata().map_err(failure(&name))?.len();
-        // File systems refuse to seek past the largest file that they could hold.
-        file.seek(SeekFrom::Start(offset.min(length)))
-            .map_err(failure(&name))?;
-        let buffered = |file| BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, file);
-        let bytes = match compression {
-            Compression::None => Bytes::Plain(file),
-            Compression::Gzip => Bytes::Decoded(Box::new(MultiGzDecoder::new(buffered(file)))),
-            Compression::Bzip2 => Bytes::Decoded(Box::new(MultiBzDecoder::new(buffered(file)))),
-            Compression::Zstd => {
-                let decoder = zstd_decoder(buffered(file)).map_err(failure(&name))?;
-                Bytes::Decoded(Box::new(decoder))
-            }
+        let (source, is_empty) = match place.store() {
+            Store::Local => local_source(place, offset)?,
+            Store::S3 => s3_source(aws, place, offset)?,
         };
-        let stream = Self {
+        let mut stream = Self {
             name,
-            bytes,
+            bytes: source,
             compression,
         };
         // Of the decoders only that of gzip says that nothing is too little.
-        if compression != Compression::None && length == 0 {
+        if compression != Compression::None && is_empty {
             return Err(stream.failure(io::ErrorKind::UnexpectedEof.into()));
+        }
+        if compression != Compression::None {
+            let source = std::mem::replace(&mut stream.bytes, Bytes::Other(Box::new(io::empty())));
+            let decoder = decoder(compression, source).map_err(|error| stream.failure(error))?;
+            stream.bytes = Bytes::Other(decoder);
         }
         Ok(stream)
     }
@@ -120,8 +119,8 @@ impl ByteStream {
         let max = u64::from(max.min(MAX_NEXT_BYTES));
         let mut bytes = Vec::with_capacity(usize::try_from(max).unwrap_or(0));
         let read = match &mut self.bytes {
-            Bytes::Plain(file) => fill(file, &mut bytes),
-            Bytes::Decoded(decoder) => decoder.take(max).read_to_end(&mut bytes),
+            Bytes::File(file) => fill(file, &mut bytes),
+            Bytes::Other(reader) => reader.take(max).read_to_end(&mut bytes),
         };
         match read {
             Ok(0) => Ok(None),
@@ -131,10 +130,14 @@ impl ByteStream {
     }
 
     fn failure(&self, error: io::Error) -> Failure {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+        if let Some(failure) = inner {
+            return Failure::clone(failure);
+        }
         let known = COMPRESSIONS.iter().find(|row| row.0 == self.compression);
         // The decoders' own errors carry no number of the operating system.
         let Some((_, called, _, check)) = known.filter(|_| error.raw_os_error().is_none()) else {
-            return failure(&self.name)(error);
+            return file_failure(&self.name)(error);
         };
         let text = error.to_string();
         if text.contains("too much memory") {
@@ -153,6 +156,36 @@ impl ByteStream {
         Failure::new(ErrorKind::InvalidData, format!("`{}` {what}", self.name))
             .hint(format!("check it with `{check} {}`", self.name))
     }
+}
+
+fn local_source(place: &Place, offset: u64) -> Result<(Bytes, bool)> {
+    let failure = file_failure(place.written());
+    let mut file = local::open(place).map_err(&failure)?;
+    let length = file.metadata().map_err(&failure)?.len();
+    // File systems refuse to seek past the largest file that they could hold.
+    file.seek(SeekFrom::Start(offset.min(length)))
+        .map_err(&failure)?;
+    Ok((Bytes::File(file), length == 0))
+}
+
+fn s3_source(aws: &Arc<Aws>, place: &Place, offset: u64) -> Result<(Bytes, bool)> {
+    let body = s3::Body::open_blocking(aws, place, offset)?;
+    let is_empty = body.is_empty();
+    Ok((Bytes::Other(Box::new(body)), is_empty))
+}
+
+fn decoder(compression: Compression, source: Bytes) -> io::Result<Box<dyn Read + Send>> {
+    let source: Box<dyn Read + Send> = match source {
+        Bytes::File(file) => Box::new(file),
+        Bytes::Other(reader) => reader,
+    };
+    let source = BufReader::with_capacity(COMPRESSED_BUFFER_BYTES, source);
+    Ok(match compression {
+        Compression::None => Box::new(source),
+        Compression::Gzip => Box::new(MultiGzDecoder::new(source)),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(source)),
+        Compression::Zstd => Box::new(zstd_decoder(source)?),
+    })
 }
 
 /// Reads until the capacity of `bytes` is used, or the file ends. The standard library would begin with small reads.
