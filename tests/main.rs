@@ -13,6 +13,7 @@ mod process;
 mod quickstart;
 mod rest;
 mod retries;
+mod s3;
 mod sandbox;
 mod seal;
 mod signals;

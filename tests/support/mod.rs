@@ -1,6 +1,7 @@
 //! What the integration tests share: folders, the command line, and readers that are not ours.
 
 pub mod aws;
+pub mod faults;
 pub mod http;
 pub mod postgres;
 

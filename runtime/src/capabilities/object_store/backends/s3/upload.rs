@@ -23,6 +23,7 @@ use crate::capabilities::object_store::backends::{
     Attributes, Owner, Staged, blocking, check_part, check_run, hex,
 };
 use crate::capabilities::object_store::grant::Place;
+use crate::pipeline::crash;
 
 /// Parts of one upload that are sent side by side.
 const MAX_SENDING: usize = 4;
@@ -72,7 +73,9 @@ impl Upload {
         let id = Uuid::now_v7().to_string();
         let mut marker = Marker::new(&owner, Token::begun(&place, &owner.run, &id));
         marker.put(aws, &place).await?;
+        crash::point("upload-marked");
         let (upload_id, is_repeated) = create(aws, &place, &id, &attributes).await?;
+        crash::point("upload-created");
         marker.token.upload = Some(upload_id.clone());
         marker.token.is_repeated = is_repeated;
         let upload = Self {

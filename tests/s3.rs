@@ -1,0 +1,341 @@
+//! Jobs that read from buckets and write to them: whole, once, whatever the network and the process do.
+
+use std::os::unix::process::ExitStatusExt;
+use std::process::Command;
+
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::support::aws::servers;
+use crate::support::faults::{Fault, Proxy, Rule};
+use crate::support::{Output, TestDir, command, read_csv, read_parquet, soak};
+
+const SIGKILL: i32 = 9;
+
+/// A folder with a job, and a prefix of the bucket `data` that belongs to it alone.
+struct Bench {
+    dir: TestDir,
+    prefix: String,
+    /// Of S3.
+    endpoint: String,
+}
+
+impl Bench {
+    /// From `in/` to `out/` of the prefix: several splits, several files each.
+    fn new() -> Self {
+        let bench = Self {
+            dir: TestDir::new(),
+            prefix: Uuid::now_v7().to_string(),
+            endpoint: servers().endpoint("seaweedfs"),
+        };
+        let root = format!("s3://data/{}", bench.prefix);
+        bench.dir.write(
+            "job.yaml",
+            &format!(
+                "tenant_id: t\nparallelism: 2\nlimits: {{ batch_rows: 4000 }}\n\
+                 source: {{ reader: {{ type: custom, implementation: csv, \
+                 config: {{ file_path: \"{root}/in/**\", split_bytes: 65536 }} }} }}\n\
+                 target: {{ writer: {{ type: custom, implementation: parquet, \
+                 config: {{ path: {root}/out, row_group_rows: 2000, target_file_size: 64KiB }} }} }}\n"
+            ),
+        );
+        bench
+    }
+
+    fn through(mut self, proxy: &Proxy) -> Self {
+        self.endpoint = proxy.endpoint();
+        self
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = command(&self.dir, args);
+        command
+            .envs(servers().environment("moto"))
+            .env("AWS_ENDPOINT_URL_S3", &self.endpoint);
+        command
+    }
+
+    fn run(&self) -> Output {
+        let output = self
+            .command(&["run", "job.yaml", "--json"])
+            .output()
+            .unwrap();
+        Output {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    /// Puts rows `from..to` into `in/` of the prefix, and the file of all rows so far into the folder.
+    fn put(&self, name: &str, from: u64, to: u64) {
+        let mut text = String::from("id,name,amount\n");
+        for id in from..to {
+            text.push_str(&format!("{id},\"name, {}\",{}.5\n", id % 97, id % 1000));
+        }
+        let file = self.dir.write("part.csv", &text);
+        let script = "import gzip\nbody = open(sys.argv[2], 'rb').read()\n\
+                      if sys.argv[1].endswith('.gz'): body = gzip.compress(body)\n\
+                      s3.put_object(Bucket='data', Key=sys.argv[1], Body=body)";
+        let key = format!("{}/in/{name}", self.prefix);
+        servers().python("moto", script, &[&key, file.to_str().unwrap()]);
+        let all = self.dir.path().join("all.csv");
+        let mut so_far = std::fs::read_to_string(&all).unwrap_or_default();
+        let skip = if so_far.is_empty() { 0 } else { 1 };
+        for line in text.lines().skip(skip) {
+            so_far.push_str(line);
+            so_far.push('\n');
+        }
+        std::fs::write(&all, so_far).unwrap();
+    }
+
+    /// What is in `out/`, read by duckdb from what boto3 downloads; and nothing else is there.
+    fn check(&self, when: &str) {
+        let folder = self.dir.path().join("downloaded");
+        let _ = std::fs::remove_dir_all(&folder);
+        let script = "import os\nout, folder = sys.argv[1:]\n\
+             keys = [o['Key'] for p in s3.get_paginator('list_objects_v2').paginate(Bucket='data', Prefix=out) for o in p.get('Contents', [])]\n\
+             for k in keys:\n  \
+               if not k.endswith('.parquet'): continue\n  \
+               f = os.path.join(folder, k[len(out):]); os.makedirs(os.path.dirname(f), exist_ok=True)\n  \
+               s3.download_file('data', k, f)\n\
+             uploads = [u['Key'] for u in s3.list_multipart_uploads(Bucket='data', Prefix=out).get('Uploads', [])]\n\
+             print(json.dumps({'others': [k for k in keys if not k.endswith('.parquet') and '/_dativo/' not in k], 'uploads': uploads}))";
+        let out = format!("{}/out/", self.prefix);
+        let found = servers().python("moto", script, &[&out, folder.to_str().unwrap()]);
+        let found: Value = serde_json::from_str(&found).unwrap();
+        assert_eq!(found, json!({ "others": [], "uploads": [] }), "{when}");
+        let read = read_parquet("duckdb", &folder);
+        let source = read_csv(&self.dir.path().join("all.csv"));
+        assert_eq!(
+            (&read["rows"], &read["checksum"]),
+            (&source["rows"], &source["checksum"]),
+            "{when}"
+        );
+    }
+}
+
+#[test]
+fn csv_in_a_bucket_becomes_parquet_in_a_bucket_once() {
+    let bench = Bench::new();
+    bench.put("2024/a.csv", 0, 20_000);
+    bench.put("2025/b.csv.gz", 20_000, 30_000);
+    let first = bench.run();
+    assert_eq!(first.code, 0, "{first:?}");
+    let report = first.json();
+    assert_eq!(report["rows_written"], 30_000);
+    let path = report["outputs"][0]["path"].as_str().unwrap();
+    assert!(path.starts_with("s3://data/"), "{path}");
+    bench.check("after the first run");
+    let again = bench.run();
+    assert_eq!(again.json()["rows_read"], 0, "{again:?}");
+    bench.put("2025/c.csv", 30_000, 31_000);
+    let more = bench.run();
+    assert_eq!(more.json()["rows_read"], 1_000, "{more:?}");
+    bench.check("after a new file");
+    let state = bench
+        .command(&["state", "show", "job.yaml"])
+        .output()
+        .unwrap();
+    assert!(state.status.success());
+}
+
+#[test]
+fn a_job_says_where_its_store_is_and_keeps_its_credentials_to_itself() {
+    let bench = Bench::new();
+    bench.put("a.csv", 0, 100);
+    let job = std::fs::read_to_string(bench.dir.path().join("job.yaml")).unwrap();
+    let aws = format!(
+        "aws: {{ region: us-east-1, endpoint_url_s3: {}, access_key_id: testkey, secret_access_key: \"${{SECRET:S3}}\" }}\n",
+        bench.endpoint
+    );
+    bench.dir.write("job.yaml", &(aws + &job));
+    let run = |secret: &str| {
+        let mut command = command(&bench.dir, &["run", "job.yaml", "--json"]);
+        command
+            .env_remove("AWS_ACCESS_KEY_ID")
+            .env("AWS_EC2_METADATA_DISABLED", "true");
+        command
+            .env("S3", secret)
+            .env("DATIVO_LOG", "trace")
+            .output()
+            .unwrap()
+    };
+    let wrong = run("wrongSecretOfThisJob");
+    let text = String::from_utf8_lossy(&wrong.stderr).into_owned()
+        + &String::from_utf8_lossy(&wrong.stdout);
+    assert!(!wrong.status.success());
+    assert!(text.contains("credentials are not valid"), "{text}");
+    assert!(!text.contains("wrongSecretOfThisJob"), "{text}");
+    let right = run("testsecret");
+    assert!(right.status.success(), "{right:?}");
+    assert!(!String::from_utf8_lossy(&right.stderr).contains("testsecret"));
+    bench.check("with credentials of the job");
+}
+
+#[test]
+fn a_bucket_that_is_not_granted_is_not_reached() {
+    let bench = Bench::new();
+    let root = format!("s3://data/{}", bench.prefix);
+    bench.dir.write(
+        "job.yaml",
+        &format!(
+            "tenant_id: t\nsource: {{ reader: {{ type: custom, implementation: csv, \
+             config: {{ file_path: \"{root}/in/../../other/a.csv\" }} }} }}\n\
+             target: {{ writer: {{ type: custom, implementation: discard }} }}\n"
+        ),
+    );
+    let output = bench.run();
+    assert_eq!(output.code, 2, "{output:?}");
+    assert!(output.stderr.contains("`..` after a name"), "{output:?}");
+}
+
+fn rule(operation: &'static str, first: u32, times: u32, fault: Fault) -> Rule {
+    Rule {
+        operation,
+        first,
+        times,
+        fault,
+    }
+}
+
+#[test]
+fn faults_of_the_network_and_of_the_store_change_nothing() {
+    use Fault::{Cut, DoneButCut, DoneButStatus, HalfAnswer, Status};
+    let faults = [
+        rule("UploadPart", 1, 2, Status(500, "InternalError")),
+        rule("UploadPart", 2, 3, Status(503, "SlowDown")),
+        rule("UploadPart", 1, 1, Cut),
+        rule("UploadPart", 1, 2, DoneButStatus(500, "InternalError")),
+        rule("UploadPart", 3, 1, DoneButCut),
+        rule("CreateMultipartUpload", 1, 1, Status(503, "SlowDown")),
+        rule(
+            "CreateMultipartUpload",
+            2,
+            2,
+            DoneButStatus(500, "InternalError"),
+        ),
+        rule("CreateMultipartUpload", 1, 1, DoneButCut),
+        rule(
+            "CompleteMultipartUpload",
+            1,
+            1,
+            Status(500, "InternalError"),
+        ),
+        rule(
+            "CompleteMultipartUpload",
+            1,
+            2,
+            DoneButStatus(500, "InternalError"),
+        ),
+        rule("CompleteMultipartUpload", 2, 1, DoneButCut),
+        rule("PutObject", 1, 1, Cut),
+        rule("PutObject", 1, 100, DoneButStatus(500, "InternalError")),
+        rule("GetObject", 2, 1, HalfAnswer),
+        rule("GetObject", 1, 3, Status(503, "SlowDown")),
+        rule("DeleteObject", 1, 1, DoneButCut),
+        rule("ListObjects", 1, 1, HalfAnswer),
+        rule("HeadObject", 1, 1, Cut),
+    ];
+    for fault in faults {
+        let when = format!("{fault:?}");
+        let proxy = Proxy::start(&[fault]);
+        let bench = Bench::new().through(&proxy);
+        bench.put("a.csv", 0, 30_000);
+        let mut output = bench.run();
+        // What no number of retries gets over ends the run; the next one makes it good.
+        if fault.times == 100 {
+            assert_ne!(output.code, 0, "{when}: {output:?}");
+            let bench = Bench {
+                endpoint: servers().endpoint("seaweedfs"),
+                ..bench
+            };
+            output = bench.run();
+            assert_eq!(output.code, 0, "{when}: {output:?}");
+            bench.check(&when);
+            continue;
+        }
+        assert_eq!(output.code, 0, "{when}: {output:?}");
+        if fault.operation != "HeadObject" {
+            assert!(proxy.applied() >= 1, "{when} never happened");
+        }
+        bench.check(&when);
+        let again = bench.run();
+        assert_eq!(again.json()["rows_read"], 0, "{when}: {again:?}");
+    }
+}
+
+#[test]
+fn credentials_that_expire_end_the_run_and_the_next_makes_it_good() {
+    let expired = Fault::Status(400, "ExpiredToken");
+    for (operation, first) in [
+        ("UploadPart", 2),
+        ("CreateMultipartUpload", 2),
+        ("CompleteMultipartUpload", 1),
+        ("GetObject", 2),
+    ] {
+        let proxy = Proxy::start(&[rule(operation, first, 1_000, expired)]);
+        let bench = Bench::new().through(&proxy);
+        bench.put("a.csv", 0, 30_000);
+        let output = bench.run();
+        assert_ne!(output.code, 0, "{operation}: {output:?}");
+        assert!(
+            output.stderr.contains("expired") || output.stdout.contains("expired"),
+            "{operation}: {output:?}"
+        );
+        let bench = Bench {
+            endpoint: servers().endpoint("seaweedfs"),
+            ..bench
+        };
+        let next = bench.run();
+        assert_eq!(next.code, 0, "{operation}: {next:?}");
+        bench.check(operation);
+    }
+}
+
+#[test]
+fn a_kill_at_any_named_point_loses_and_doubles_nothing_in_a_bucket() {
+    let reference = Bench::new();
+    reference.put("a.csv", 0, 8_000);
+    let trace = reference.dir.path().join("trace");
+    let mut traced = reference.command(&["run", "job.yaml"]);
+    assert!(
+        traced
+            .env("DATIVO_CRASH_TRACE", &trace)
+            .status()
+            .unwrap()
+            .success()
+    );
+    reference.check("without a kill");
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let mut names: Vec<&str> = text.lines().collect();
+    names.sort_unstable();
+    let mut points = Vec::new();
+    for same in names.chunk_by(|a, b| a == b) {
+        let most = if soak() { same.len() } else { 2 };
+        points.extend((1..=same.len().min(most)).map(|n| format!("{}:{n}", same[0])));
+    }
+    for wanted in [
+        "upload-marked",
+        "upload-created",
+        "staged",
+        "object-created",
+        "published",
+    ] {
+        assert!(
+            points.iter().any(|point| point.starts_with(wanted)),
+            "{points:?}"
+        );
+    }
+    for point in &points {
+        let bench = Bench::new();
+        bench.put("a.csv", 0, 8_000);
+        let mut killed = bench.command(&["run", "job.yaml"]);
+        let status = killed.env("DATIVO_CRASH_AT", point).status().unwrap();
+        assert_eq!(status.signal(), Some(SIGKILL), "{point}: {status}");
+        let output = bench.run();
+        assert_eq!(output.code, 0, "after a kill at {point}: {output:?}");
+        bench.check(&format!("after a kill at {point}"));
+    }
+    println!("{} kill points: {}", points.len(), points.join(" "));
+}
