@@ -161,9 +161,13 @@ fn wasmtime_is_named_only_at_the_boundary() {
     });
 }
 
-/// Where drivers may be named: the client of a capability, which is a file or a folder, or its backends.
+/// Where drivers may be named: the client of a capability, which is a file or a folder, its backends, and what makes
+/// the clients of AWS for them.
 fn client(file: &str) -> bool {
-    file.ends_with("/client.rs") || file.contains("/client/") || file.contains("/backends/")
+    file == "runtime/src/capabilities/aws.rs"
+        || file.ends_with("/client.rs")
+        || file.contains("/client/")
+        || file.contains("/backends/")
 }
 
 #[test]
@@ -177,6 +181,8 @@ fn drivers_are_named_only_in_their_client() {
         "reqwest",
         "rustls",
         "tokio::net",
+        "aws_sdk_",
+        "aws_config",
     ] {
         check(driver, client);
     }

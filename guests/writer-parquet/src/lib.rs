@@ -55,6 +55,10 @@ impl Writer for ParquetWriter {
         let manifest = match manifest::decide(newest, &run)? {
             Decision::Finish(manifest) => manifest,
             Decision::Create(number) => {
+                // A commit must not be decided whose files someone removed, taking the run for dead.
+                for file in &files {
+                    store::check_staged(&file.token)?;
+                }
                 let manifest = Manifest::new(number, run, state, files);
                 manifest.create(&folder)?;
                 manifest

@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Verbs decide nothing; they load, call and hand to `report`.
 
+mod clean;
 mod discover;
 mod inspect;
 mod job_verbs;
@@ -103,6 +104,8 @@ enum Verb {
         #[command(subcommand)]
         verb: StateVerb,
     },
+    /// Remove what dead runs of a job left at its target: staged objects that nobody will publish
+    Clean { job: PathBuf },
     /// Print a JSON Schema, for editors
     Schema {
         #[command(subcommand)]
@@ -172,6 +175,7 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
         Verb::State {
             verb: StateVerb::Reset { job },
         } => state::reset(&job, options).await,
+        Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {
             what: SchemaOf::Job,
         } => schema::job(),

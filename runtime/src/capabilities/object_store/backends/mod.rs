@@ -146,6 +146,17 @@ pub async fn publish(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()>
     }
 }
 
+/// Whether [`publish`] would find what the token names, staged or published.
+pub async fn check_staged(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()> {
+    match store_of(&token) {
+        Store::S3 => s3::check_staged(aws, grant, &token).await,
+        Store::Local => {
+            let grant = grant.clone();
+            blocking(move || local::check_staged(&grant, &token)).await
+        }
+    }
+}
+
 /// Removes a staged object. Done already is success; a published object stays.
 pub async fn discard(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()> {
     match store_of(&token) {
@@ -169,6 +180,29 @@ pub async fn list_staged(
         Store::Local => {
             let grant = grant.clone();
             blocking(move || local::list_staged(&grant, &prefix, &run)).await
+        }
+    }
+}
+
+/// Something that a run staged, or began to stage, and that was neither published nor discarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Tenant and job, where it is written beside it.
+    pub owner: Option<(String, String)>,
+    pub run: String,
+    /// Of the object that it would be.
+    pub url: String,
+    pub token: String,
+}
+
+/// All leftovers of all runs in the folder that `root` is, and how many uploads there no run of this program began.
+pub async fn leftovers(aws: &Aws, grant: &Arc<Grant>, root: Place) -> Result<(Vec<Leftover>, u64)> {
+    match root.store() {
+        Store::S3 => s3::leftovers(aws, grant, &root).await,
+        Store::Local => {
+            let grant = grant.clone();
+            let found = blocking(move || local::leftovers(&grant, &root)).await?;
+            Ok((found, 0))
         }
     }
 }
