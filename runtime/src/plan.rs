@@ -193,7 +193,11 @@ fn fill(template: &str, config: &Value, schema: &Value) -> Option<(String, Vec<S
             value
         });
         keys.push(key.to_owned());
-        rest = after;
+        // No folder at all: `s3://{bucket}/{prefix}/**` is then the whole bucket.
+        rest = match after.strip_prefix('/') {
+            Some(after) if value.is_empty() => after,
+            _ => after,
+        };
     }
     filled.push_str(rest);
     Some((filled, keys))
@@ -228,7 +232,7 @@ fn unknown_capability(endpoint: &Endpoint, capability: &str) -> Error {
     )
     .at(endpoint.grant_location(capability))
     .hint(format!(
-        "`grants` under `{}` may name `http`, `object-store`, `postgres` and `files`",
+        "`grants` under `{}` may name `http`, `kms`, `object-store`, `postgres` and `files`",
         section(endpoint.role)
     ))
 }

@@ -142,6 +142,8 @@ impl Ready {
             job: self.job.clone(),
             tenant: self.tenant.clone(),
             base,
+            reader: self.reader.component.reference(),
+            writer: self.writer.component.reference(),
         }
     }
 
