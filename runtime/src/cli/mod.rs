@@ -8,6 +8,7 @@ mod preview;
 mod run;
 mod schema;
 mod state;
+mod verify;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -106,6 +107,11 @@ enum Verb {
     },
     /// Remove what dead runs of a job left at its target: staged objects that nobody will publish
     Clean { job: PathBuf },
+    /// Check that what an audit record says was written is there, byte for byte
+    Verify {
+        /// `s3://bucket/prefix/_dativo/TENANT/JOB/audit/RUN.json`, as a run reports it
+        record: String,
+    },
     /// Print a JSON Schema, for editors
     Schema {
         #[command(subcommand)]
@@ -175,6 +181,7 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
         Verb::State {
             verb: StateVerb::Reset { job },
         } => state::reset(&job, options).await,
+        Verb::Verify { record } => verify::verify(&record, options).await,
         Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {
             what: SchemaOf::Job,

@@ -67,6 +67,18 @@ impl Access {
         backends::discard(&self.aws, &self.grant, leftover.token.clone()).await
     }
 
+    /// A whole object of at most 64 MiB, for a user at the command line.
+    pub async fn read(&self, url: &str) -> Result<Vec<u8>, Failure> {
+        let place = self.grant.object(grant::Access::Read, url)?;
+        backends::get(&self.aws, place, 0, backends::MAX_GET_BYTES).await
+    }
+
+    /// Length and SHA-256, in lowercase hex, of an object.
+    pub async fn digest(&self, url: &str) -> Result<(u64, String), Failure> {
+        let place = self.grant.object(grant::Access::Read, url)?;
+        backends::digest(&self.aws, place).await
+    }
+
     /// Reaches nothing.
     pub fn none() -> Self {
         Self {

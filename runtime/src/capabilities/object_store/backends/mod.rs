@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 pub use self::stream::ByteStream;
@@ -27,6 +28,9 @@ const MAX_LISTED: usize = 100_000;
 
 /// Most entries that one listing looks at, whether the grant covers them or not: some seconds of work.
 const MAX_VISITED: usize = 1_000_000;
+
+/// What [`digest`] reads at a time.
+const DIGEST_BLOCK_BYTES: u32 = 1 << 20;
 
 /// As object stores have it.
 const MAX_PARTS: u32 = 10_000;
@@ -219,6 +223,21 @@ pub async fn get(aws: &Arc<Aws>, place: Place, offset: u64, length: u32) -> Resu
         Store::S3 => s3::get(aws, &place, offset, length).await,
         Store::Local => blocking(move || local::get(&place, offset, length)).await,
     }
+}
+
+/// Length and SHA-256, in lowercase hex, of an object.
+pub async fn digest(aws: &Arc<Aws>, place: Place) -> Result<(u64, String)> {
+    let aws = aws.clone();
+    blocking(move || {
+        let mut stream = ByteStream::open(&aws, &place, 0, "none")?;
+        let (mut bytes, mut hash) = (0, Sha256::new());
+        while let Some(block) = stream.next(DIGEST_BLOCK_BYTES)? {
+            bytes += block.len() as u64;
+            hash.update(&block);
+        }
+        Ok((bytes, hex(&hash.finalize())))
+    })
+    .await
 }
 
 /// Puts a whole object in place at once, durable on return. An object that is there stays.
