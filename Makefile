@@ -65,6 +65,7 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \
 	install_if_new $(WASM)/reach.wasm guests/dist/test/reach.wasm; \
 	install_if_new $(WASM)/dial.wasm guests/dist/test/dial.wasm; \
+	install_if_new $(WASM)/sealing.wasm guests/dist/test/sealing.wasm; \
 	install_if_new $(WASM)/textual.wasm guests/dist/test/textual.wasm; \
 	install_if_new $(WASM)/thief.wasm guests/dist/test/thief.wasm
 

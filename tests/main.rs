@@ -8,6 +8,7 @@ mod csv;
 mod exactly_once;
 mod flights;
 mod grants;
+mod kms;
 mod postgres;
 mod process;
 mod quickstart;
