@@ -60,11 +60,13 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	install_if_new $(WASM)/reader_postgres.wasm guests/dist/postgres.wasm; \
 	install_if_new $(WASM)/reader_rest.wasm guests/dist/rest.wasm; \
 	install_if_new $(WASM)/writer_parquet.wasm guests/dist/parquet.wasm; \
+	install_if_new $(WASM)/writer_encrypted_s3.wasm guests/dist/encrypted-s3.wasm; \
 	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
 	install_if_new $(WASM)/flaky.wasm guests/dist/test/flaky.wasm; \
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \
 	install_if_new $(WASM)/reach.wasm guests/dist/test/reach.wasm; \
 	install_if_new $(WASM)/dial.wasm guests/dist/test/dial.wasm; \
+	install_if_new $(WASM)/sealing.wasm guests/dist/test/sealing.wasm; \
 	install_if_new $(WASM)/textual.wasm guests/dist/test/textual.wasm; \
 	install_if_new $(WASM)/thief.wasm guests/dist/test/thief.wasm
 

@@ -8,7 +8,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::support::aws::servers;
-use crate::support::{Output, TestDir, command, python_program, read_csv, read_parquet, repository, soak};
+use crate::support::{
+    Output, TestDir, command, python_program, read_csv, read_parquet, repository, soak,
+};
 
 const SIGKILL: i32 = 9;
 const MARKER: &str = "plaintext-that-nobody-may-see";
@@ -86,7 +88,7 @@ impl Bench {
     /// Opened, the rows are those of the CSV.
     fn check(&self, how: &str, when: &str) -> Value {
         let (objects, folder) = self.open(how);
-        let read = read_parquet("pyarrow", &folder);
+        let read = read_parquet("duckdb", &folder);
         let source = read_csv(&self.dir.path().join("data.csv"));
         assert_eq!(
             (&read["rows"], &read["checksum"]),
@@ -133,20 +135,32 @@ fn the_first_writers_own_steps_open_what_is_written_now() {
         assert_eq!(metadata["encryption-algorithm"], "AES-256-GCM");
         assert_eq!(metadata["kms-key-id"], bench.key);
         assert_eq!(metadata["row-count"], file["row_count"].to_string());
-        assert_eq!(metadata["plaintext-size"], file["plaintext_size_bytes"].to_string());
+        assert_eq!(
+            metadata["plaintext-size"],
+            file["plaintext_size_bytes"].to_string()
+        );
         assert_eq!(metadata["dativo-version"], env!("CARGO_PKG_VERSION"));
         assert_eq!(file["s3_uri"], format!("s3://data/{key}"));
         assert_eq!(file["s3_bucket"], "data");
-        assert_eq!((&file["encrypted"], &file["encryption_algorithm"]), (&json!(true), &json!("AES-256-GCM")));
+        assert_eq!(
+            (&file["encrypted"], &file["encryption_algorithm"]),
+            (&json!(true), &json!("AES-256-GCM"))
+        );
         assert_eq!(file["kms_key_id"], bench.key);
         assert_eq!(file["encrypted_size_bytes"], object["size"]);
         assert_eq!(file["compression"], "snappy");
         let run = report["run_id"].as_str().unwrap();
-        assert!(key.starts_with(&format!("{}/data_{run}-", bench.prefix)) && key.ends_with(".parquet.encrypted"));
+        assert!(
+            key.starts_with(&format!("{}/data_{run}-", bench.prefix))
+                && key.ends_with(".parquet.encrypted")
+        );
         let bytes = bench.object(key);
         assert!(!contains(&bytes, MARKER.as_bytes()) && !contains(&bytes, b"PAR1"));
         use sha2::{Digest, Sha256};
-        let sum: String = Sha256::digest(&bytes).iter().map(|b| format!("{b:02x}")).collect();
+        let sum: String = Sha256::digest(&bytes)
+            .iter()
+            .map(|b| format!("{b:02x}"))
+            .collect();
         assert_eq!(file["checksum_sha256"], sum);
     }
     let again = bench.run(&["run", "job.yaml", "--json"]);
@@ -178,17 +192,27 @@ fn the_audit_record_says_who_wrote_what_under_which_key_and_can_be_verified() {
     let key = record_url.strip_prefix("s3://data/").unwrap();
     let record: Value = serde_json::from_slice(&bench.object(key)).unwrap();
     assert_eq!(record["run"], report["run_id"]);
-    assert_eq!((&record["tenant"], &record["job"]), (&json!("t"), &json!("job")));
+    assert_eq!(
+        (&record["tenant"], &record["job"]),
+        (&json!("t"), &json!("job"))
+    );
     assert_eq!(record["row_count"], 10_000);
     assert_eq!(record["files"], report["details"]["files"]);
     for side in ["reader", "writer"] {
         let digest = record["components"][side]["digest"].as_str().unwrap();
-        assert!(digest.starts_with("sha256:") && digest.len() == 71, "{record}");
+        assert!(
+            digest.starts_with("sha256:") && digest.len() == 71,
+            "{record}"
+        );
     }
     let verified = bench.run(&["verify", record_url, "--json"]);
     assert_eq!(verified.code, 0, "{verified:?}");
     let count = record["files"].as_array().unwrap().len();
-    assert_eq!(verified.json()["files"].as_array().unwrap().len(), count, "{verified:?}");
+    assert_eq!(
+        verified.json()["files"].as_array().unwrap().len(),
+        count,
+        "{verified:?}"
+    );
 
     // A file that was changed, one that is gone, and a record of something else.
     let first = record["files"][0]["s3_key"].as_str().unwrap();
@@ -197,19 +221,41 @@ fn the_audit_record_says_who_wrote_what_under_which_key_and_can_be_verified() {
     servers().python("moto", change, &[first]);
     let changed = bench.run(&["verify", record_url]);
     assert_ne!(changed.code, 0, "{changed:?}");
-    assert!(changed.stderr.contains("was changed") && changed.stderr.contains(first), "{changed:?}");
-    servers().python("moto", "s3.delete_object(Bucket='data', Key=sys.argv[1])", &[first]);
+    assert!(
+        changed.stderr.contains("was changed") && changed.stderr.contains(first),
+        "{changed:?}"
+    );
+    servers().python(
+        "moto",
+        "s3.delete_object(Bucket='data', Key=sys.argv[1])",
+        &[first],
+    );
     let gone = bench.run(&["verify", record_url]);
-    assert!(gone.code != 0 && gone.stderr.contains("does not exist"), "{gone:?}");
-    let no_record = bench.run(&["verify", &format!("s3://data/{}", record["files"][1]["s3_key"].as_str().unwrap_or(first))]);
-    assert!(no_record.code != 0 && no_record.stderr.contains("no audit record"), "{no_record:?}");
+    assert!(
+        gone.code != 0 && gone.stderr.contains("does not exist"),
+        "{gone:?}"
+    );
+    let no_record = bench.run(&[
+        "verify",
+        &format!(
+            "s3://data/{}",
+            record["files"][1]["s3_key"].as_str().unwrap_or(first)
+        ),
+    ]);
+    assert!(
+        no_record.code != 0 && no_record.stderr.contains("no audit record"),
+        "{no_record:?}"
+    );
 }
 
 #[test]
 fn an_audit_record_that_someone_else_wrote_is_not_passed_over() {
     let bench = Bench::new("v0", 1_000);
     let mut killed = bench.command(&["run", "job.yaml"]);
-    let status = killed.env("DATIVO_CRASH_AT", "published:1").status().unwrap();
+    let status = killed
+        .env("DATIVO_CRASH_AT", "published:1")
+        .status()
+        .unwrap();
     assert_eq!(status.signal(), Some(SIGKILL));
     // The manifest says which run it was.
     let script = "keys = [o['Key'] for o in s3.list_objects_v2(Bucket='data', Prefix=sys.argv[1] + '/_dativo/')['Contents']]\n\
@@ -224,7 +270,10 @@ fn an_audit_record_that_someone_else_wrote_is_not_passed_over() {
 #[test]
 fn a_key_that_is_not_granted_or_cannot_be_used_ends_the_run() {
     let bench = Bench::new("v0", 1_000);
-    bench.job("v0", "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000");
+    bench.job(
+        "v0",
+        "arn:aws:kms:us-east-1:123456789012:key/00000000-0000-0000-0000-000000000000",
+    );
     let output = bench.run(&["run", "job.yaml"]);
     assert_ne!(output.code, 0);
     assert!(output.stderr.contains("does not exist"), "{output:?}");
@@ -236,7 +285,13 @@ fn a_kill_at_any_named_point_loses_and_doubles_nothing_encrypted() {
     let reference = Bench::new("v0", 12_000);
     let trace = reference.dir.path().join("trace");
     let mut traced = reference.command(&["run", "job.yaml"]);
-    assert!(traced.env("DATIVO_CRASH_TRACE", &trace).status().unwrap().success());
+    assert!(
+        traced
+            .env("DATIVO_CRASH_TRACE", &trace)
+            .status()
+            .unwrap()
+            .success()
+    );
     let text = std::fs::read_to_string(&trace).unwrap();
     let mut names: Vec<&str> = text.lines().collect();
     names.sort_unstable();
@@ -258,9 +313,17 @@ fn a_kill_at_any_named_point_loses_and_doubles_nothing_encrypted() {
         bench.check("seed", &format!("after a kill at {point}"));
         assert_eq!(bench.uploads(), 0, "after a kill at {point}");
         let script = "print(len([o for o in s3.list_objects_v2(Bucket='data', Prefix=sys.argv[1])['Contents'] if '/.dativo-staged/' in o['Key']]))";
-        assert_eq!(servers().python("moto", script, &[&bench.prefix]), "0", "after a kill at {point}");
+        assert_eq!(
+            servers().python("moto", script, &[&bench.prefix]),
+            "0",
+            "after a kill at {point}"
+        );
         let script = "print(len([o for o in s3.list_objects_v2(Bucket='data', Prefix=sys.argv[1])['Contents'] if '/audit/' in o['Key']]))";
-        assert_eq!(servers().python("moto", script, &[&bench.prefix]), "1", "after a kill at {point}");
+        assert_eq!(
+            servers().python("moto", script, &[&bench.prefix]),
+            "1",
+            "after a kill at {point}"
+        );
     }
     println!("{} kill points: {}", points.len(), points.join(" "));
 }

@@ -9,6 +9,7 @@ mod encrypted;
 mod exactly_once;
 mod flights;
 mod grants;
+mod kms;
 mod postgres;
 mod process;
 mod quickstart;

@@ -10,7 +10,7 @@ use dativo_connector::log::{self, Level};
 use dativo_connector::object_store as store;
 use dativo_connector::{CommitRecord, Error, Result, Run};
 
-pub use files::{Files, Layout, Parts, Sink, StagedFile};
+pub use files::{Files, Layout, Parts, Sink, SinkFile, StagedFile};
 pub use manifest::{Manifest, folder};
 pub use size::parse_size;
 

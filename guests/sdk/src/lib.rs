@@ -99,6 +99,8 @@
 //!   [`std::io::Read`] of an object. Mark the config key that names the target, and the job's own value
 //!   becomes the grant:
 //!   `"x-dativo-grants": [{"capability": "object-store", "access": "read", "target": "{file_path}"}]`.
+//! - **Sealed files.** [`kms`] seals bytes under a master key that the job grants, before they go to
+//!   storage; no key enters the component.
 //! - **Databases.** [`postgres`] reads rows straight into memory of the host;
 //!   [`Batches::next_from_host`] hands them on without a copy, and [`Reader::discover`] says what
 //!   there is to read.
@@ -120,7 +122,7 @@ pub mod writer;
 
 pub use bindings::capabilities::dativo::connector::data::{Blob, Partition, RecordBatch, Schema};
 pub use bindings::capabilities::dativo::connector::{
-    http, json, log, object_store, parquet, postgres,
+    http, json, kms, log, object_store, parquet, postgres,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use reader::{Batches, Column, Dataset, Reader};

@@ -7,6 +7,7 @@ use std::fmt;
 use std::time::Duration;
 
 use crate::error::{Error, Kind};
+use crate::seal::SealError;
 
 pub type Result<T, E = Failure> = std::result::Result<T, E>;
 
@@ -90,6 +91,20 @@ impl From<Failure> for Error {
             Some(hint) => error.hint(hint),
             None => error,
         }
+    }
+}
+
+/// For sealed files and their keys, which know nothing of guests.
+impl From<SealError> for Failure {
+    fn from(error: SealError) -> Self {
+        let kind = match error {
+            SealError::TooLong(_) => ErrorKind::LimitExceeded,
+            SealError::Context(_) => ErrorKind::InvalidConfig,
+            SealError::Library => ErrorKind::Internal,
+            SealError::Changed => ErrorKind::Unavailable,
+            _ => ErrorKind::Rejected,
+        };
+        Failure::new(kind, error.to_string()).hint(error.hint())
     }
 }
 

@@ -8,6 +8,7 @@ mod egress;
 pub mod failure;
 pub mod http;
 pub mod json;
+pub mod kms;
 pub mod object_store;
 pub mod parquet;
 pub mod postgres;
@@ -29,7 +30,7 @@ struct Capability {
     needs_grant: bool,
 }
 
-const CAPABILITIES: [Capability; 5] = [
+const CAPABILITIES: [Capability; 6] = [
     Capability {
         name: "http",
         needs_grant: true,
@@ -37,6 +38,10 @@ const CAPABILITIES: [Capability; 5] = [
     Capability {
         name: "json",
         needs_grant: false,
+    },
+    Capability {
+        name: "kms",
+        needs_grant: true,
     },
     Capability {
         name: "object-store",
@@ -78,6 +83,7 @@ pub fn needs_grant(name: &str) -> bool {
 pub fn shown(capability: &str, target: &str) -> String {
     match capability {
         "http" => http::shown(target),
+        "kms" => kms::shown(target),
         "postgres" => postgres::shown(target),
         _ => target.to_owned(),
     }
@@ -87,6 +93,7 @@ pub fn shown(capability: &str, target: &str) -> String {
 #[derive(Clone, Default)]
 pub struct Granted {
     pub http: Option<Arc<http::Access>>,
+    pub kms: Option<Arc<kms::Access>>,
     pub object_store: Option<Arc<object_store::Access>>,
     pub postgres: Option<Arc<postgres::Access>>,
     /// Folders that WASI shows to the component, read-only.
@@ -98,6 +105,7 @@ impl Granted {
     pub fn for_inspection() -> Self {
         Self {
             http: Some(Arc::new(http::Access::none())),
+            kms: Some(Arc::new(kms::Access::none())),
             object_store: Some(Arc::new(object_store::Access::none())),
             postgres: Some(Arc::new(postgres::Access::none())),
             files: Vec::new(),
@@ -114,6 +122,9 @@ pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<(
     imports::parquet::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     if granted.http.is_some() {
         imports::http::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    }
+    if granted.kms.is_some() {
+        imports::kms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     }
     if granted.object_store.is_some() {
         imports::object_store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

@@ -40,7 +40,10 @@ pub async fn verify(url: &str, options: &Options) -> super::Outcome {
     let mut problems = Vec::new();
     let rows: u64 = record.files.iter().map(|file| file.row_count).sum();
     if rows != record.row_count {
-        let message = format!("the files have {rows} rows, the record says {}", record.row_count);
+        let message = format!(
+            "the files have {rows} rows, the record says {}",
+            record.row_count
+        );
         problems.push(Error::new(Kind::DataInvalid, message));
     }
     let mut files = Vec::new();
@@ -53,14 +56,19 @@ pub async fn verify(url: &str, options: &Options) -> super::Outcome {
         return Err(problems);
     }
     if options.json {
-        let Record { run, tenant, job, .. } = &record;
+        let Record {
+            run, tenant, job, ..
+        } = &record;
         report::json(&json!({
             "record": url, "run": run, "tenant": tenant, "job": job, "rows": rows, "files": files,
         }));
     } else {
         report::result(&format!(
             "run {} of job `{}`, tenant `{}`: {} files with {rows} rows are there as they were written",
-            record.run, record.job, record.tenant, files.len()
+            record.run,
+            record.job,
+            record.tenant,
+            files.len()
         ));
     }
     Ok(())
@@ -69,7 +77,9 @@ pub async fn verify(url: &str, options: &Options) -> super::Outcome {
 /// The folder of the writer, and what may be read there: a record that names something else is not followed.
 fn access(url: &str) -> Result<(String, Access), Error> {
     let root = url.split_once(COMMITS).map(|(root, _)| root);
-    let root = root.filter(|_| url.contains("/audit/")).ok_or_else(|| no_record(url, "its name is not of one"))?;
+    let root = root
+        .filter(|_| url.contains("/audit/"))
+        .ok_or_else(|| no_record(url, "its name is not of one"))?;
     let grant = format!("read {root}/**");
     let lines = [grant.as_str()].into_iter();
     let access = Access::new(lines, &Secrets::default(), &AwsSettings::default())?;
@@ -81,7 +91,10 @@ async fn read(access: &Access, url: &str) -> Result<Record, Error> {
     let record: Record =
         serde_json::from_slice(&text).map_err(|error| no_record(url, &error.to_string()))?;
     if record.format != FORMAT {
-        return Err(no_record(url, &format!("it is of format {}", record.format)));
+        return Err(no_record(
+            url,
+            &format!("it is of format {}", record.format),
+        ));
     }
     if !url.ends_with(&format!("/audit/{}.json", record.run)) {
         return Err(no_record(url, &format!("it is of run {}", record.run)));
@@ -96,7 +109,10 @@ async fn check(access: &Access, root: &str, file: &Written) -> Result<(), Error>
         return Err(Error::new(Kind::DataInvalid, message));
     }
     let (bytes, sha256) = access.digest(uri).await.map_err(|failure| match failure {
-        Failure { kind: ErrorKind::NotFound, .. } => Error::new(
+        Failure {
+            kind: ErrorKind::NotFound,
+            ..
+        } => Error::new(
             Kind::DataInvalid,
             format!("`{uri}` does not exist, and the record says that it was written"),
         ),
@@ -118,5 +134,7 @@ fn no_record(url: &str, why: &str) -> Error {
         Kind::JobInvalid,
         format!("`{url}` is no audit record, because {why}"),
     )
-    .hint("name an object `…/_dativo/TENANT/JOB/audit/RUN.json`; a run reports it as `audit_record`")
+    .hint(
+        "name an object `…/_dativo/TENANT/JOB/audit/RUN.json`; a run reports it as `audit_record`",
+    )
 }

@@ -13,6 +13,7 @@ pub mod imports {
             "dativo:connector/data.blob": crate::data::HostBlob,
             "dativo:connector/http.client": crate::capabilities::http::HostClient,
             "dativo:connector/json.document": crate::capabilities::json::HostDocument,
+            "dativo:connector/kms.sealer": crate::capabilities::kms::HostSealer,
             "dativo:connector/object-store.upload": crate::capabilities::object_store::HostUpload,
             "dativo:connector/object-store.byte-stream": crate::capabilities::object_store::HostByteStream,
             "dativo:connector/parquet.encoder": crate::capabilities::parquet::HostEncoder,
@@ -21,7 +22,7 @@ pub mod imports {
         },
     });
     pub use self::dativo::connector::{
-        data, http, json, log, object_store, parquet, postgres, types,
+        data, http, json, kms, log, object_store, parquet, postgres, types,
     };
 }
 
@@ -36,6 +37,7 @@ pub mod reader {
             "dativo:connector/data": super::imports::data,
             "dativo:connector/http": super::imports::http,
             "dativo:connector/json": super::imports::json,
+            "dativo:connector/kms": super::imports::kms,
             "dativo:connector/log": super::imports::log,
             "dativo:connector/object-store": super::imports::object_store,
             "dativo:connector/parquet": super::imports::parquet,
@@ -55,6 +57,7 @@ pub mod writer {
             "dativo:connector/data": super::imports::data,
             "dativo:connector/http": super::imports::http,
             "dativo:connector/json": super::imports::json,
+            "dativo:connector/kms": super::imports::kms,
             "dativo:connector/log": super::imports::log,
             "dativo:connector/object-store": super::imports::object_store,
             "dativo:connector/parquet": super::imports::parquet,

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::places;
-use crate::capabilities::{Granted, http, object_store, postgres};
+use crate::capabilities::{Granted, http, kms, object_store, postgres};
 use crate::component::{
     Components, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
@@ -218,11 +218,16 @@ impl Side {
             .then(|| http::Access::new(plan.targets("http"), secrets, tenant, &job.http))
             .transpose()
             .map_err(|error| error.at(endpoint.implementation_location()))?;
+        let kms = uses("kms")
+            .then(|| kms::Access::new(plan.targets("kms"), secrets, &job.aws))
+            .transpose()
+            .map_err(|error| error.at(endpoint.implementation_location()))?;
         let usage = http.as_ref().map(|access| access.usage.clone());
         let object_store = object_store.map(Arc::new);
         let granted = Granted {
             http: http.map(Arc::new),
             object_store: object_store.clone(),
+            kms: kms.map(Arc::new),
             postgres: postgres.map(Arc::new),
             files: plan.files().map(Into::into).collect(),
         };

@@ -14,6 +14,8 @@ pub enum SealError {
     Cut,
     /// The key is not the one that this v1 file was sealed with.
     WrongKey,
+    /// A local master key did not wrap this, or wrapped it for someone else.
+    Unwrap,
     /// The file was sealed for someone else.
     OtherContext {
         key: String,
@@ -54,6 +56,7 @@ impl SealError {
                 "fetch the file again and compare its length with the length in the store"
             }
             Self::WrongKey => "unwrap the key that stands in the file's own header",
+            Self::Unwrap => "give the key file that the file was sealed with",
             Self::OtherContext { .. } => {
                 "look where the file came from: it may have been put in the place of another"
             }
@@ -83,6 +86,9 @@ impl fmt::Display for SealError {
             Self::Cut => f.write_str("the sealed file is cut: its end is missing"),
             Self::WrongKey => f.write_str(
                 "the key does not open the file: it was sealed with another, or its header was replaced",
+            ),
+            Self::Unwrap => f.write_str(
+                "the key file does not unwrap the key of the file: it holds another key, or the head of the file was changed",
             ),
             Self::OtherContext {
                 key,

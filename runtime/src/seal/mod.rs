@@ -9,6 +9,7 @@
 mod context;
 mod error;
 mod keys;
+mod local;
 mod pieces;
 pub mod v0;
 pub mod v1;
@@ -16,6 +17,7 @@ pub mod v1;
 pub use context::{Context, MAX_CONTEXT_BYTES, MAX_CONTEXT_PAIRS};
 pub use error::SealError;
 pub use keys::{DataKey, FreshKey, KEY_BYTES, MAX_WRAPPED_KEY_BYTES};
+pub use local::LocalKey;
 
 /// What [`Start::read`] needs to see of a file.
 pub const START_BYTES: usize = 16;

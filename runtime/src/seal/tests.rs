@@ -200,6 +200,7 @@ fn every_error_is_one_line_and_says_what_to_do() {
         SealError::HeaderDamaged,
         SealError::Cut,
         SealError::WrongKey,
+        SealError::Unwrap,
         other(None),
         other(Some("c\nd")),
         SealError::Chunk(7),
@@ -285,6 +286,15 @@ fn makes_the_files_of_the_documentation() {
     }
     let hash = aws_lc_rs::digest::digest(&aws_lc_rs::digest::SHA256, &file);
     assert_eq!(hash.as_ref(), value("v1 long sha256"));
+
+    let mut draws = [value("local data key"), value("local nonce")].into_iter();
+    let mut draw = |bytes: &mut [u8]| {
+        bytes.copy_from_slice(&draws.next().unwrap());
+        Ok(())
+    };
+    let local = LocalKey::new(Zeroizing::new(value("key"))).unwrap();
+    let fresh = local.generate_with(Some(&context()), &mut draw).unwrap();
+    assert_eq!(fresh.wrapped, value("local wrapped key"));
 }
 
 /// A generator that gives `bytes` each time.

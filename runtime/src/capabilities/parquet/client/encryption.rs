@@ -123,8 +123,14 @@ mod tests {
         let lists = [Some(vec![Some(1)]), Some(vec![Some(2), None])];
         let columns: [(&str, ArrayRef); 3] = [
             ("id", Arc::new(Int64Array::from(vec![1, 2]))),
-            ("name", Arc::new(StringArray::from(vec!["PLAINLY", "VISIBLE"]))),
-            ("tags", Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists))),
+            (
+                "name",
+                Arc::new(StringArray::from(vec!["PLAINLY", "VISIBLE"])),
+            ),
+            (
+                "tags",
+                Arc::new(ListArray::from_iter_primitive::<Int32Type, _, _>(lists)),
+            ),
         ];
         RecordBatch::try_from_iter(columns).unwrap()
     }
@@ -167,7 +173,8 @@ mod tests {
     }
 
     fn contains(file: &[u8], text: &str) -> bool {
-        file.windows(text.len()).any(|window| window == text.as_bytes())
+        file.windows(text.len())
+            .any(|window| window == text.as_bytes())
     }
 
     #[test]
@@ -187,7 +194,12 @@ mod tests {
 
     #[test]
     fn columns_have_keys_of_their_own_and_the_others_are_not_left_out() {
-        let groups = || vec![(vec!["name".to_owned()], key(2)), (vec!["tags".to_owned()], key(3))];
+        let groups = || {
+            vec![
+                (vec!["name".to_owned()], key(2)),
+                (vec!["tags".to_owned()], key(3)),
+            ]
+        };
         let file = encode(Encryption {
             footer: key(1),
             columns: groups(),
