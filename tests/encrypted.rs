@@ -40,16 +40,26 @@ impl Bench {
     }
 
     fn job(&self, format: &str, key: &str) {
-        let config = json!({
+        self.job_with(format, key, &json!({}));
+    }
+
+    fn job_with(&self, format: &str, key: &str, more: &Value) {
+        let mut config = json!({
             "s3_bucket": "data", "s3_prefix": self.prefix, "kms_key_id": key, "format": format,
             "target_file_size": "64KiB", "row_group_rows": 2000,
         });
+        let more = more.as_object().unwrap();
+        config.as_object_mut().unwrap().extend(more.clone());
+        let grants = match config["column_keys"][0]["kms_key_id"].as_str() {
+            Some(key) => json!({ "kms": [format!("generate {key}")] }),
+            None => json!({}),
+        };
         self.dir.write(
             "job.yaml",
             &format!(
                 "tenant_id: t\nparallelism: 2\nlimits: {{ batch_rows: 4000 }}\n\
                  source: {{ reader: {{ type: custom, implementation: csv, config: {{ file_path: data.csv, split_bytes: 400000 }} }} }}\n\
-                 target: {{ writer: {{ type: custom, implementation: encrypted-s3, config: {config} }} }}\n"
+                 target: {{ writer: {{ type: custom, implementation: encrypted-s3, grants: {grants}, config: {config} }} }}\n"
             ),
         );
     }
@@ -326,4 +336,52 @@ fn a_kill_at_any_named_point_loses_and_doubles_nothing_encrypted() {
         );
     }
     println!("{} kill points: {}", points.len(), points.join(" "));
+}
+
+#[test]
+fn pyarrow_opens_files_with_modular_encryption_by_asking_kms() {
+    for (keys, footer) in [(false, false), (true, false), (true, true)] {
+        let bench = Bench::new("parquet", 10_000);
+        let other = servers().python("moto", "print(kms.create_key()['KeyMetadata']['Arn'])", &[]);
+        let mut more = json!({ "plaintext_footer": footer });
+        if keys {
+            more["column_keys"] = json!([{ "kms_key_id": other, "columns": ["name"] }]);
+        }
+        bench.job_with("parquet", &bench.key, &more);
+        let output = bench.run(&["run", "job.yaml", "--json"]);
+        assert_eq!(output.code, 0, "{output:?}");
+        let files = output.json()["details"]["files"].clone();
+        let key = files[0]["s3_key"].as_str().unwrap();
+        assert!(key.ends_with(".parquet"), "{files}");
+        let bytes = bench.object(key);
+        let magic: &[u8] = if footer { b"PAR1" } else { b"PARE" };
+        assert!(bytes.starts_with(magic) && bytes.ends_with(magic));
+        assert!(!contains(&bytes, MARKER.as_bytes()));
+        if footer {
+            // The name of a column may be read, its values may not.
+            assert!(contains(&bytes, b"amount"));
+        }
+        let objects = bench.check("modular", "parquet");
+        assert_eq!(
+            objects[key]["metadata"]["encryption-algorithm"],
+            "AES_GCM_V1"
+        );
+        assert_eq!(objects[key]["metadata"]["kms-key-id"], bench.key);
+    }
+}
+
+#[test]
+fn keys_of_columns_are_refused_where_they_could_not_be_kept() {
+    let bench = Bench::new("v0", 100);
+    let refused = |format: &str, more: Value, why: &str| {
+        bench.job_with(format, &bench.key, &more);
+        let output = bench.run(&["run", "job.yaml"]);
+        assert_ne!(output.code, 0);
+        assert!(output.stderr.contains(why), "{output:?}");
+    };
+    let own = |columns: Value| json!({ "column_keys": [{ "kms_key_id": bench.key, "columns": columns }] });
+    refused("v0", own(json!(["name"])), "are for `format: parquet`");
+    refused("parquet", own(json!(["nmae"])), "no column `nmae`");
+    refused("parquet", own(json!(["name", "name"])), "two keys");
+    assert_eq!(bench.uploads(), 0);
 }

@@ -94,7 +94,7 @@ fn report(file: &StagedFile) -> Value {
         "s3_bucket": bucket,
         "s3_key": key,
         "encrypted": true,
-        "encryption_algorithm": "AES-256-GCM",
+        "encryption_algorithm": details.as_ref().map(|details| &details.algorithm),
         "encryption_format": details.as_ref().map(|details| &details.format),
         "kms_key_id": details.as_ref().map(|details| &details.kms_key_id),
         "row_count": file.rows,

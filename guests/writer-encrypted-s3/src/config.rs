@@ -30,6 +30,17 @@ pub struct Config {
     target_file_size: Option<Value>,
     #[serde(default)]
     pub partition_by: Vec<String>,
+    #[serde(default)]
+    pub column_keys: Vec<ColumnKeys>,
+    #[serde(default)]
+    pub plaintext_footer: bool,
+}
+
+/// Columns with a master key of their own.
+#[derive(Clone, Deserialize)]
+pub struct ColumnKeys {
+    pub kms_key_id: String,
+    pub columns: Vec<String>,
 }
 
 /// How files are encrypted.
@@ -41,6 +52,8 @@ pub enum Format {
     V0,
     /// Chunks that can be read one by one.
     V1,
+    /// Parquet's own: modular encryption.
+    Parquet,
 }
 
 fn default_compression() -> String {
@@ -56,6 +69,7 @@ impl Format {
         match self {
             Self::V0 => "v0",
             Self::V1 => "v1",
+            Self::Parquet => "parquet",
         }
     }
 }
@@ -66,6 +80,18 @@ impl Config {
         match self.s3_prefix.trim_end_matches('/') {
             "" => format!("s3://{}/", self.s3_bucket),
             prefix => format!("s3://{}/{prefix}/", self.s3_bucket),
+        }
+    }
+
+    /// Refuses what only Parquet's own encryption has.
+    pub fn check(&self) -> Result<()> {
+        let is_plain = self.column_keys.is_empty() && !self.plaintext_footer;
+        match is_plain || self.format == Format::Parquet {
+            true => Ok(()),
+            false => Err(Error::invalid_config(
+                "`column_keys` and `plaintext_footer` are for `format: parquet`",
+            )
+            .hint("set `format: parquet`, or leave them out")),
         }
     }
 
@@ -101,8 +127,16 @@ pub fn schema() -> String {
                 "description": "The master key: an id, an ARN or an alias of KMS; or `file:` and the path of a key file, for development." },
             "compression": { "enum": ["snappy", "zstd", "none"], "default": "snappy",
                 "description": "Of the column pages, before they are encrypted. Default: `snappy`." },
-            "format": { "enum": ["v0", "v1"], "default": "v0",
-                "description": "How a file is sealed: `v0` is one AES-256-GCM message, `v1` chunks that are bound to tenant, job and run and can be read one by one. Default: `v0`." },
+            "format": { "enum": ["v0", "v1", "parquet"], "default": "v0",
+                "description": "How a file is encrypted: `v0` is one AES-256-GCM message, `v1` chunks that are bound to tenant, job and run and can be read one by one, `parquet` is the modular encryption of Parquet, which Spark and pyarrow open. Default: `v0`." },
+            "column_keys": { "type": "array", "maxItems": 32, "default": [],
+                "items": { "type": "object", "required": ["kms_key_id", "columns"], "additionalProperties": false,
+                    "properties": {
+                        "kms_key_id": { "type": "string", "minLength": 1 },
+                        "columns": { "type": "array", "minItems": 1, "items": { "type": "string" } } } },
+                "description": "Format `parquet`: columns with a master key of their own, `{ kms_key_id: …, columns: [ssn] }`; the job grants each such key, `grants: { kms: [\"generate …\"] }`. Default: none; the others have `kms_key_id`." },
+            "plaintext_footer": { "type": "boolean", "default": false,
+                "description": "Format `parquet`: whether anyone may read names, types and numbers of rows. Default: false." },
             "row_group_rows": { "type": "integer", "minimum": 1, "maximum": 10_485_760,
                 "default": DEFAULT_ROW_GROUP_ROWS,
                 "description": "Rows of a row group; one also ends at 12 MiB of encoded bytes. Default: 1048576." },

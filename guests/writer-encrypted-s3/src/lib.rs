@@ -11,7 +11,7 @@ mod sealed;
 use dativo_connector::{CommitRecord, Error, Receipt, RecordBatch, Result, Run, Schema, Writer};
 use parquet_files::{Files, Layout};
 
-use config::Config;
+use config::{Config, Format};
 use sealed::Sealing;
 
 struct EncryptedWriter {
@@ -28,13 +28,17 @@ impl Writer for EncryptedWriter {
     }
 
     fn open(config: Config, schema: &Schema, run: Run, split: u32) -> Result<Self> {
+        config.check()?;
         let layout = Layout {
             compression: config.compression.clone(),
             row_group_rows: config.row_group_rows,
             target_file_bytes: config.target_file_bytes()?,
             partition_by: config.partition_by.clone(),
             prefix: "data_".to_owned(),
-            ending: ".parquet.encrypted".to_owned(),
+            ending: match config.format {
+                Format::V0 | Format::V1 => ".parquet.encrypted".to_owned(),
+                Format::Parquet => ".parquet".to_owned(),
+            },
             held_whole: true,
         };
         let files = Files::new(Sealing { config }, layout, schema, run.id, split)?;

@@ -51,6 +51,13 @@ impl FreshKey {
     }
 }
 
+impl FreshKey {
+    /// The plain key and its wrapped form, for an encoder that seals one file by itself.
+    pub fn into_parts(self) -> (Zeroizing<Vec<u8>>, Vec<u8>) {
+        (self.key.0, self.wrapped)
+    }
+}
+
 impl fmt::Debug for FreshKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FreshKey")

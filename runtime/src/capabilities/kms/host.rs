@@ -3,15 +3,17 @@
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
+use base64::prelude::{BASE64_STANDARD as BASE64, Engine as _};
 use wasmtime::component::Resource;
 
 use super::Access;
 use super::grant::KeyId;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::capabilities::parquet::{Encoder, Encryption, FileKey, HostEncoder};
 use crate::component::State;
 use crate::component::bindings::imports::kms as wit;
 use crate::component::bindings::imports::types::Error as WitError;
-use crate::data::HostBlob;
+use crate::data::{HostBlob, HostSchema};
 use crate::seal::{Context, v0, v1};
 
 /// What a sealer takes in the host beside its handle, in bytes: less than a chunk, its head, and the states of ciphers.
@@ -164,6 +166,41 @@ impl State {
     }
 }
 
+/// New data keys for one Parquet file, and the name of the footer's master key.
+async fn parquet_keys(
+    access: &Access,
+    asked: wit::ParquetEncryption,
+) -> Result<(Encryption, String)> {
+    let generate = async |key_id: &str| {
+        let granted = access.grant.allows(key_id);
+        granted.map_err(|denied| denied.failure(key_id))?;
+        let (key, name) = access.service.generate(key_id, None).await?;
+        let (plain, wrapped) = key.into_parts();
+        Ok::<_, Failure>(FileKey {
+            plain,
+            wrapped: BASE64.encode(wrapped),
+            master: name,
+        })
+    };
+    let footer = generate(&asked.footer_key_id).await?;
+    let name = footer.master.clone();
+    let mut columns = Vec::with_capacity(asked.columns.len());
+    for group in &asked.columns {
+        columns.push((group.columns.clone(), generate(&group.key_id).await?));
+    }
+    let others = match columns.is_empty() {
+        true => None,
+        false => Some(generate(&asked.footer_key_id).await?),
+    };
+    let encryption = Encryption {
+        footer,
+        columns,
+        others,
+        plaintext_footer: asked.plaintext_footer,
+    };
+    Ok((encryption, name))
+}
+
 /// The most that sealing adds for `bytes` of plaintext: what was held back, and a tag for each chunk.
 fn sealed_bytes_at_most(bytes: u64) -> u64 {
     let chunk = v1::ChunkSize::default().bytes() as u64;
@@ -171,7 +208,29 @@ fn sealed_bytes_at_most(bytes: u64) -> u64 {
     bytes.saturating_add(chunk).saturating_add(tags)
 }
 
-impl wit::Host for State {}
+impl wit::Host for State {
+    async fn parquet_encoder(
+        &mut self,
+        schema: Resource<HostSchema>,
+        options: String,
+        encryption: wit::ParquetEncryption,
+    ) -> Answer<(Resource<HostEncoder>, String)> {
+        let schema = self.schema(&schema)?;
+        let access = self.keys()?;
+        let (encryption, key) = match parquet_keys(&access, encryption).await {
+            Ok(keys) => keys,
+            Err(failure) => return Ok(Err(failure.into())),
+        };
+        Ok(
+            match Encoder::create_encrypted(schema, &options, encryption) {
+                Ok(encoder) => self
+                    .hold(HostEncoder::new(encoder), 0)
+                    .map(|encoder| (encoder, key)),
+                Err(failure) => Err(failure.into()),
+            },
+        )
+    }
+}
 
 impl wit::HostSealer for State {
     async fn create(

@@ -14,6 +14,15 @@ pub struct HostEncoder {
     counted_bytes: u64,
 }
 
+impl HostEncoder {
+    pub fn new(encoder: Encoder) -> Self {
+        Self {
+            encoder,
+            counted_bytes: 0,
+        }
+    }
+}
+
 type Answer<T> = wasmtime::Result<Result<T, WitError>>;
 
 impl State {
@@ -42,13 +51,7 @@ impl wit::HostEncoder for State {
     ) -> Answer<Resource<HostEncoder>> {
         let schema = self.schema(&schema)?;
         Ok(match Encoder::create(schema, &options) {
-            Ok(encoder) => self.hold(
-                HostEncoder {
-                    encoder,
-                    counted_bytes: 0,
-                },
-                0,
-            ),
+            Ok(encoder) => self.hold(HostEncoder::new(encoder), 0),
             Err(failure) => Err(failure.into()),
         })
     }
