@@ -16,9 +16,9 @@ use crate::support::TestDir;
 use crate::support::aws::{KEY_ID, SECRET, servers};
 
 /// 32 bytes of 7.
-const KEY_FILE: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
+pub const KEY_FILE: &str = "BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
 
-fn settings(server: &str) -> AwsSettings {
+pub fn settings(server: &str) -> AwsSettings {
     AwsSettings {
         region: Some("us-east-1".to_owned()),
         endpoint_url_kms: Some(servers().endpoint(server)),
@@ -28,12 +28,12 @@ fn settings(server: &str) -> AwsSettings {
     }
 }
 
-fn service(settings: &AwsSettings) -> KeyService {
+pub fn service(settings: &AwsSettings) -> KeyService {
     KeyService::new(Aws::new(settings, &Secrets::default()))
 }
 
 /// A new master key: its id and its ARN.
-fn new_key(server: &str) -> (String, String) {
+pub fn new_key(server: &str) -> (String, String) {
     let script =
         "key = kms.create_key()['KeyMetadata']\nprint(json.dumps([key['KeyId'], key['Arn']]))";
     let printed = servers().python(server, script, &[]);

@@ -74,6 +74,26 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
+/// For what the host does on behalf of a user, with no guest in between.
+impl From<Failure> for Error {
+    fn from(failure: Failure) -> Self {
+        let kind = match failure.kind {
+            ErrorKind::InvalidConfig => Kind::JobInvalid,
+            ErrorKind::Denied => Kind::Denied,
+            ErrorKind::NotFound | ErrorKind::Rejected => Kind::Rejected,
+            ErrorKind::Unavailable => Kind::Unavailable,
+            ErrorKind::InvalidData => Kind::DataInvalid,
+            ErrorKind::LimitExceeded => Kind::LimitExceeded,
+            ErrorKind::Internal => Kind::Internal,
+        };
+        let error = Error::new(kind, failure.message);
+        match failure.hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
+}
+
 /// For sealed files and their keys, which know nothing of guests.
 impl From<SealError> for Failure {
     fn from(error: SealError) -> Self {

@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Verbs decide nothing; they load, call and hand to `report`.
 
+mod decrypt;
 mod discover;
 mod inspect;
 mod job_verbs;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::component::Components;
+use crate::decrypt::Request;
 use crate::error::{Error, Kind};
 use crate::job::LoadOptions;
 use crate::pipeline::Ready;
@@ -103,6 +105,22 @@ enum Verb {
         #[command(subcommand)]
         verb: StateVerb,
     },
+    /// Open a sealed file into a new one, which is there only if every byte of it was verified
+    Decrypt {
+        /// A sealed file, of format v0 or v1
+        source: String,
+        /// The file to write; nothing is overwritten
+        destination: PathBuf,
+        /// The key file that it was sealed under, where that was no key service
+        #[arg(long, value_name = "FILE", conflicts_with = "key_id")]
+        key_file: Option<String>,
+        /// The master key that must have wrapped the file's key: its id, ARN or alias [default: the one that it names]
+        #[arg(long, value_name = "KEY")]
+        key_id: Option<String>,
+        /// Refuse a file that was not sealed for this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+    },
     /// Print a JSON Schema, for editors
     Schema {
         #[command(subcommand)]
@@ -172,6 +190,17 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
         Verb::State {
             verb: StateVerb::Reset { job },
         } => state::reset(&job, options).await,
+        Verb::Decrypt {
+            source,
+            destination,
+            key_file,
+            key_id,
+            tenant,
+        } => {
+            let key_id = key_file.map(|file| format!("file:{file}")).or(key_id);
+            let request = Request { key_id, tenant };
+            decrypt::decrypt(&source, &destination, &request, options).await
+        }
         Verb::Schema {
             what: SchemaOf::Job,
         } => schema::job(),
