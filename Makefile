@@ -60,6 +60,7 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	install_if_new $(WASM)/reader_postgres.wasm guests/dist/postgres.wasm; \
 	install_if_new $(WASM)/reader_rest.wasm guests/dist/rest.wasm; \
 	install_if_new $(WASM)/writer_parquet.wasm guests/dist/parquet.wasm; \
+	install_if_new $(WASM)/writer_encrypted_s3.wasm guests/dist/encrypted-s3.wasm; \
 	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
 	install_if_new $(WASM)/flaky.wasm guests/dist/test/flaky.wasm; \
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \

@@ -6,7 +6,14 @@ fn main() {
     // Asked at run time: a target folder that two clones share keeps this program for both.
     let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_default();
     let dist = Path::new(&package).join("../guests/dist");
-    for name in ["csv", "postgres", "rest", "parquet", "discard"] {
+    for name in [
+        "csv",
+        "postgres",
+        "rest",
+        "parquet",
+        "encrypted-s3",
+        "discard",
+    ] {
         let file = dist.join(format!("{name}.wasm"));
         println!("cargo::rerun-if-changed={}", file.display());
         if !file.exists() {

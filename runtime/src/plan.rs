@@ -193,7 +193,11 @@ fn fill(template: &str, config: &Value, schema: &Value) -> Option<(String, Vec<S
             value
         });
         keys.push(key.to_owned());
-        rest = after;
+        // No folder at all: `s3://{bucket}/{prefix}/**` is then the whole bucket.
+        rest = match after.strip_prefix('/') {
+            Some(after) if value.is_empty() => after,
+            _ => after,
+        };
     }
     filled.push_str(rest);
     Some((filled, keys))

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Endpoint, Implementation, Role};
 
 /// Name and bytes of each built-in connector. `make guests` builds them.
-static BUILT_IN: [(&str, &[u8]); 5] = [
+static BUILT_IN: [(&str, &[u8]); 6] = [
     ("csv", include_bytes!("../../guests/dist/csv.wasm")),
     (
         "postgres",
@@ -17,6 +17,10 @@ static BUILT_IN: [(&str, &[u8]); 5] = [
     ),
     ("rest", include_bytes!("../../guests/dist/rest.wasm")),
     ("parquet", include_bytes!("../../guests/dist/parquet.wasm")),
+    (
+        "encrypted-s3",
+        include_bytes!("../../guests/dist/encrypted-s3.wasm"),
+    ),
     ("discard", include_bytes!("../../guests/dist/discard.wasm")),
 ];
 

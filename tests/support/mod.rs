@@ -102,7 +102,7 @@ pub fn files_below(folder: &Path) -> Vec<String> {
     found
 }
 
-fn python_program() -> PathBuf {
+pub fn python_program() -> PathBuf {
     let given = std::env::var_os("DATIVO_TEST_PYTHON");
     given.map_or_else(
         || repository().join("target/test-venv/bin/python"),

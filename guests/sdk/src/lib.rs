@@ -127,4 +127,4 @@ pub use bindings::capabilities::dativo::connector::{
 pub use error::{Error, ErrorKind, Result};
 pub use reader::{Batches, Column, Dataset, Reader};
 pub use stream::ByteReader;
-pub use writer::{CommitRecord, Output, Receipt, Run, Writer};
+pub use writer::{CommitRecord, ComponentRef, Output, Receipt, Run, Writer};

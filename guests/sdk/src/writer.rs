@@ -11,7 +11,7 @@ use crate::bindings::writer::exports::dativo::connector::writer as wit;
 use crate::error::Result;
 use crate::reader::parse_config;
 
-pub use wit::{CommitRecord, Output, Receipt, Run};
+pub use wit::{CommitRecord, ComponentRef, Output, Receipt, Run};
 
 /// A target of rows. Nothing that it writes is visible before `commit`.
 pub trait Writer: Sized + 'static {

@@ -1,6 +1,7 @@
 //! The `config` block: keys, defaults, sizes.
 
 use dativo_connector::{Error, Result};
+use parquet_files::parse_size;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -70,25 +71,6 @@ impl Config {
                     .hint("write it as `256MiB`, or as a number of bytes")
             })
     }
-}
-
-/// `256MiB`, `1 GB`, `1048576`.
-fn parse_size(text: &str) -> Option<u64> {
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
-    let (number, unit) = text.split_at(digits);
-    let factor: u64 = match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "b" => 1,
-        "kb" => 1_000,
-        "mb" => 1_000_000,
-        "gb" => 1_000_000_000,
-        "kib" => 1 << 10,
-        "mib" => 1 << 20,
-        "gib" => 1 << 30,
-        _ => return None,
-    };
-    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// JSON Schema of the `config` block.

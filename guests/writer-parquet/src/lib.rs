@@ -1,22 +1,46 @@
-//! The connector `parquet`: Parquet files in a directory, published at commit.
+//! The connector `parquet`: Parquet files in a directory or a bucket, published at commit.
 //!
-//! Batches, encoded pages and uploads are handles of the host; this component decides names, file
-//! sizes and the commit. `manifest` is the commit, `files` are the files of one split.
+//! Batches, encoded pages and uploads are handles of the host; `parquet-files` decides names, file sizes and the commit.
 
 mod config;
-mod files;
-mod manifest;
 
-use dativo_connector::log::{self, Level};
-use dativo_connector::object_store as store;
+use dativo_connector::object_store::Attributes;
+use dativo_connector::parquet::Encoder;
 use dativo_connector::{CommitRecord, Error, Receipt, RecordBatch, Result, Run, Schema, Writer};
+use parquet_files::{Files, Layout, Manifest, Parts, Sink};
 
 use config::Config;
-use files::{Files, StagedFile};
-use manifest::{Decision, Manifest};
 
 struct ParquetWriter {
-    files: Files,
+    files: Files<Plain>,
+}
+
+/// Files as they are encoded.
+struct Plain {
+    config: Config,
+}
+
+impl Sink for Plain {
+    type File = Parts;
+
+    fn object(&self, name: &str) -> String {
+        self.config.object(name)
+    }
+
+    fn begin(
+        &self,
+        url: &str,
+        run: &str,
+        schema: &Schema,
+        options: &str,
+    ) -> Result<(Encoder, Parts)> {
+        let attributes = Attributes {
+            metadata: Vec::new(),
+            encrypted_at_rest: false,
+        };
+        let encoder = Encoder::create(schema, options)?;
+        Ok((encoder, Parts::create(url, run, &attributes)?))
+    }
 }
 
 impl Writer for ParquetWriter {
@@ -29,9 +53,17 @@ impl Writer for ParquetWriter {
     }
 
     fn open(config: Config, schema: &Schema, run: Run, split: u32) -> Result<Self> {
-        Ok(Self {
-            files: Files::new(config, schema, run.id, split)?,
-        })
+        let layout = Layout {
+            compression: config.compression.clone(),
+            row_group_rows: config.row_group_rows,
+            target_file_bytes: config.target_file_bytes()?,
+            partition_by: config.partition_by.clone(),
+            prefix: String::new(),
+            ending: ".parquet".to_owned(),
+            held_whole: false,
+        };
+        let files = Files::new(Plain { config }, layout, schema, run.id, split)?;
+        Ok(Self { files })
     }
 
     fn write(&mut self, batch: RecordBatch) -> Result<()> {
@@ -49,71 +81,26 @@ impl Writer for ParquetWriter {
         prepared: Vec<String>,
         state: Option<String>,
     ) -> Result<Receipt> {
-        let files = parse(&prepared)?;
-        let folder = manifest::folder(&config.path, &run.tenant, &run.job);
-        let newest = manifest::newest(&folder)?;
-        let manifest = match manifest::decide(newest, &run)? {
-            Decision::Finish(manifest) => manifest,
-            Decision::Create(number) => {
-                let manifest = Manifest::new(number, run, state, files);
-                manifest.create(&folder)?;
-                manifest
-            }
-        };
-        manifest.publish()?;
-        remove_lost(&config, &manifest);
+        let manifest = parquet_files::commit(&config.root(), run, &prepared, state, nothing_more)?;
         Ok(manifest.receipt())
     }
 
     fn abort(config: Config, run: Run, prepared: Vec<String>) -> Result<()> {
-        for file in parse(&prepared)? {
-            store::discard(&file.token)?;
-        }
-        for token in store::list_staged(&config.root(), &run.id)? {
-            store::discard(&token)?;
-        }
-        Ok(())
+        parquet_files::abort(&config.root(), &run, &prepared)
     }
 
     fn last_commit(config: Config, tenant: String, job: String) -> Result<Option<CommitRecord>> {
-        let folder = manifest::folder(&config.path, &tenant, &job);
-        let Some(manifest) = manifest::newest(&folder)? else {
-            return Ok(None);
-        };
-        manifest.publish()?;
-        remove_lost(&config, &manifest);
-        Ok(Some(CommitRecord {
-            receipt: manifest.receipt(),
-            run: manifest.run,
-            state: manifest.state,
+        let last = parquet_files::last_commit(&config.root(), &tenant, &job, nothing_more)?;
+        Ok(last.map(|manifest| {
+            let receipt = manifest.receipt();
+            parquet_files::record(manifest, receipt)
         }))
     }
 }
 
-/// Removes what the run staged and did not commit: files of a split that was read again. The commit stands whether
-/// or not this works, and whoever asks for it next tries again.
-fn remove_lost(config: &Config, manifest: &Manifest) {
-    let removed = store::list_staged(&config.root(), &manifest.run)
-        .and_then(|tokens| tokens.iter().try_for_each(|token| store::discard(token)));
-    if let Err(error) = removed {
-        let run = &manifest.run;
-        let line = format!(
-            "staged files of run {run} cannot be removed: {}",
-            error.message
-        );
-        log::write(Level::Warn, &line);
-    }
-}
-
-fn parse(prepared: &[String]) -> Result<Vec<StagedFile>> {
-    let mut files = Vec::new();
-    for split in prepared {
-        let split: Vec<StagedFile> = serde_json::from_str(split).map_err(|error| {
-            Error::internal(format!("what a split prepared cannot be read: {error}"))
-        })?;
-        files.extend(split);
-    }
-    Ok(files)
+/// The files are all that a commit makes.
+fn nothing_more(_: &Manifest) -> Result<()> {
+    Ok(())
 }
 
 dativo_connector::export_writer!(ParquetWriter);

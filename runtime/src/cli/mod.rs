@@ -1,5 +1,6 @@
 //! The command line: one file a verb. Verbs decide nothing; they load, call and hand to `report`.
 
+mod clean;
 mod decrypt;
 mod discover;
 mod inspect;
@@ -8,6 +9,7 @@ mod preview;
 mod run;
 mod schema;
 mod state;
+mod verify;
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -121,6 +123,13 @@ enum Verb {
         #[arg(long)]
         tenant: Option<String>,
     },
+    /// Remove what dead runs of a job left at its target: staged objects that nobody will publish
+    Clean { job: PathBuf },
+    /// Check that what an audit record says was written is there, byte for byte
+    Verify {
+        /// `s3://bucket/prefix/_dativo/TENANT/JOB/audit/RUN.json`, as a run reports it
+        record: String,
+    },
     /// Print a JSON Schema, for editors
     Schema {
         #[command(subcommand)]
@@ -201,6 +210,8 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
             let request = Request { key_id, tenant };
             decrypt::decrypt(&source, &destination, &request, options).await
         }
+        Verb::Verify { record } => verify::verify(&record, options).await,
+        Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {
             what: SchemaOf::Job,
         } => schema::job(),

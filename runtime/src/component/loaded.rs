@@ -9,7 +9,7 @@ use wasmtime::component::{Component, Linker};
 use super::bindings::{reader, writer};
 use super::call::{Stop, outcome, within};
 use super::state::State;
-use super::{Components, Sandbox, Scope, hex};
+use super::{ComponentRef, Components, Sandbox, Scope, hex};
 use crate::capabilities::{self, Granted};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Limits, Role};
@@ -125,6 +125,15 @@ impl Loaded {
     /// ``reader `csv` ``, as messages name it.
     pub fn who(&self) -> String {
         format!("{} `{}`", self.role.name(), self.name)
+    }
+
+    /// For records of who took part in a run.
+    pub fn reference(&self) -> ComponentRef {
+        ComponentRef {
+            name: self.name.clone(),
+            version: self.description.version.clone(),
+            digest: format!("sha256:{}", self.digest),
+        }
     }
 
     /// Links the component to what `granted` holds: once, for any number of instances.

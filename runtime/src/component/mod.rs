@@ -20,7 +20,7 @@ pub use call::Stop;
 pub use loaded::{CONTRACT, Description, Linked, Loaded};
 pub use reader::{Batches, Column, Dataset, ReaderInstance};
 pub use state::{State, wit_error};
-pub use writer::{CommitRecord, Output, Receipt, Run, WriterInstance};
+pub use writer::{CommitRecord, ComponentRef, Output, Receipt, Run, WriterInstance};
 
 use crate::error::Result;
 use crate::job::{Limits, Secrets};

@@ -58,6 +58,17 @@ pub struct Run {
     pub tenant: String,
     /// The run of the target's last commit when this one started.
     pub base: Option<String>,
+    pub reader: ComponentRef,
+    pub writer: ComponentRef,
+}
+
+/// Which component took part in a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ComponentRef {
+    pub name: String,
+    pub version: String,
+    /// `sha256:` and lowercase hex.
+    pub digest: String,
 }
 
 /// Runs one call of the guest: start the clock, wait within the limits, translate the end.
@@ -235,11 +246,21 @@ impl WriterInstance {
     }
 }
 
+fn wit_component(component: &ComponentRef) -> wit::ComponentRef {
+    wit::ComponentRef {
+        name: component.name.clone(),
+        version: component.version.clone(),
+        digest: component.digest.clone(),
+    }
+}
+
 fn wit_run(run: &Run) -> wit::Run {
     wit::Run {
         id: run.id.clone(),
         job: run.job.clone(),
         tenant: run.tenant.clone(),
         base: run.base.clone(),
+        reader: wit_component(&run.reader),
+        writer: wit_component(&run.writer),
     }
 }

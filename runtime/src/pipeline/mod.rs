@@ -5,6 +5,7 @@
 
 mod channel;
 mod checker;
+mod clean;
 pub mod commit;
 pub mod crash;
 mod envelope;
@@ -29,6 +30,7 @@ use crate::contract::{Enforcement, Mapping};
 use crate::error::{Error, Kind, Result};
 use crate::runs::{JobKey, Outcome, Pending, RunStore};
 pub use checker::Checker;
+pub use clean::{Cleaned, clean};
 use commit::LastCommit;
 use envelope::DeadLetterCommit;
 use guard::Guard;

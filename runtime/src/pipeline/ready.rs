@@ -41,6 +41,7 @@ pub struct Side {
     pub path: Option<String>,
     /// What it asked of HTTP.
     http: Option<Arc<http::Usage>>,
+    object_store: Option<Arc<object_store::Access>>,
     linked: Linked,
 }
 
@@ -128,6 +129,12 @@ impl Ready {
         sides.filter_map(|side| side.http.clone()).collect()
     }
 
+    /// The stores that its target and its dead letter write to.
+    pub fn stores(&self) -> impl Iterator<Item = &Arc<object_store::Access>> {
+        let sides = [&self.writer].into_iter().chain(&self.dead_letter);
+        sides.filter_map(|side| side.object_store.as_ref())
+    }
+
     /// The identity of one run of this job.
     pub fn run(&self, id: &str, base: Option<String>) -> Run {
         Run {
@@ -135,6 +142,8 @@ impl Ready {
             job: self.job.clone(),
             tenant: self.tenant.clone(),
             base,
+            reader: self.reader.component.reference(),
+            writer: self.writer.component.reference(),
         }
     }
 
@@ -214,10 +223,11 @@ impl Side {
             .transpose()
             .map_err(|error| error.at(endpoint.implementation_location()))?;
         let usage = http.as_ref().map(|access| access.usage.clone());
+        let object_store = object_store.map(Arc::new);
         let granted = Granted {
             http: http.map(Arc::new),
+            object_store: object_store.clone(),
             kms: kms.map(Arc::new),
-            object_store: object_store.map(Arc::new),
             postgres: postgres.map(Arc::new),
             files: plan.files().map(Into::into).collect(),
         };
@@ -229,6 +239,7 @@ impl Side {
             config: endpoint.config.to_string(),
             path: endpoint.config["path"].as_str().map(str::to_owned),
             http: usage,
+            object_store,
             linked,
         })
     }

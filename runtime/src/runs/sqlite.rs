@@ -151,6 +151,18 @@ impl RunStore {
         })
     }
 
+    /// Whether this job's `run` has ended; none where it is not known here.
+    pub fn has_ended(&self, key: &JobKey, run: &str) -> Result<Option<bool>> {
+        self.0.read(|database| {
+            let found = database.query_row(
+                "SELECT ended_at IS NOT NULL FROM runs WHERE run = ? AND tenant = ? AND job = ?",
+                params![run, key.tenant, key.job],
+                |row| row.get(0),
+            );
+            Ok(found.optional()?)
+        })
+    }
+
     /// The next run after the target's last commit `target_run` starts without a state. Fails as
     /// `state_conflict` while a run is active: its commit would carry the old state on.
     pub fn reset(&self, key: &JobKey, target_run: Option<&str>) -> Result<()> {

@@ -143,20 +143,23 @@ impl Grant {
 
     /// Every granted root that lies in `place` or around it, each once.
     pub fn roots(&self, access: Access, place: &Place) -> Vec<Place> {
-        let mut roots: Vec<&[String]> = self
+        let mut roots = self.all_roots(access);
+        roots.retain(|root| root.contains(place) || place.contains(root));
+        roots
+    }
+
+    /// Every granted root, each once.
+    pub fn all_roots(&self, access: Access) -> Vec<Place> {
+        let mut roots: Vec<(Store, &[String])> = self
             .rules(access)
-            .filter(|rule| rule.store == place.target.store)
-            .map(Rule::root)
-            .filter(|root| {
-                root.starts_with(&place.target.segments) || place.target.segments.starts_with(root)
-            })
+            .map(|rule| (rule.store, rule.root()))
             .collect();
         roots.sort();
         roots.dedup();
         roots
             .into_iter()
-            .map(|root| Place {
-                target: Target::of_segments(place.target.store, root.to_vec(), true),
+            .map(|(store, root)| Place {
+                target: Target::of_segments(store, root.to_vec(), true),
                 root: root.to_vec(),
                 is_exact: false,
             })

@@ -253,6 +253,12 @@ impl wit::Host for State {
             .map(|()| crash::point("published")))
     }
 
+    async fn check_staged(&mut self, token: String) -> Answer<()> {
+        let store = self.store()?;
+        let found = backends::check_staged(&store.aws, &store.grant, token).await;
+        Ok(found.map_err(WitError::from))
+    }
+
     async fn discard(&mut self, token: String) -> Answer<()> {
         let store = self.store()?;
         let discarded = backends::discard(&store.aws, &store.grant, token).await;

@@ -9,11 +9,13 @@ mod grant;
 mod host;
 mod name;
 
+pub use backends::Leftover;
 pub use host::{HostByteStream, HostUpload};
 
 use std::sync::Arc;
 
 use crate::capabilities::aws::Aws;
+use crate::capabilities::failure::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::job::{AwsSettings, Secrets};
 use grant::Grant;
@@ -48,6 +50,33 @@ impl Access {
             grant: Arc::new(Grant::parse(&lines, &folder)?),
             aws: Aws::new(aws, secrets),
         })
+    }
+
+    /// What runs left in the folders that may be written, and how many uploads there are not this program's.
+    pub async fn leftovers(&self) -> Result<(Vec<Leftover>, u64), Failure> {
+        let (mut found, mut others) = (Vec::new(), 0);
+        for root in self.grant.all_roots(grant::Access::Write) {
+            let (more, other) = backends::leftovers(&self.aws, &self.grant, root).await?;
+            found.extend(more);
+            others += other;
+        }
+        Ok((found, others))
+    }
+
+    pub async fn discard(&self, leftover: &Leftover) -> Result<(), Failure> {
+        backends::discard(&self.aws, &self.grant, leftover.token.clone()).await
+    }
+
+    /// A whole object of at most 64 MiB, for a user at the command line.
+    pub async fn read(&self, url: &str) -> Result<Vec<u8>, Failure> {
+        let place = self.grant.object(grant::Access::Read, url)?;
+        backends::get(&self.aws, place, 0, backends::MAX_GET_BYTES).await
+    }
+
+    /// Length and SHA-256, in lowercase hex, of an object.
+    pub async fn digest(&self, url: &str) -> Result<(u64, String), Failure> {
+        let place = self.grant.object(grant::Access::Read, url)?;
+        backends::digest(&self.aws, place).await
     }
 
     /// Reaches nothing.

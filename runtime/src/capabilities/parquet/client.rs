@@ -4,6 +4,7 @@
 //! row group is ready before its end, since its columns follow one another in the file.
 
 mod choice;
+mod encryption;
 mod interval;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,6 +15,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
+use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::errors::ParquetError;
 use parquet::file::metadata::KeyValue;
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
@@ -21,6 +23,7 @@ use parquet::schema::types::ColumnPath;
 
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use choice::{Choice, choices};
+pub use encryption::{Encryption, FileKey};
 use interval::{stored_schema, stored_values};
 
 /// A row group ends here, in encoded bytes: readers take a row group as their unit of work, and the encoder holds
@@ -69,7 +72,21 @@ enum Writer {
 impl Encoder {
     /// `options_json` as `wit/parquet.wit` describes.
     pub fn create(schema: SchemaRef, options_json: &str) -> Result<Self> {
-        let options = Options::parse(options_json)?;
+        Self::new(schema, Options::parse(options_json)?)
+    }
+
+    /// [`Self::create`] for a file whose pages and footer are encrypted.
+    pub fn create_encrypted(
+        schema: SchemaRef,
+        options_json: &str,
+        encryption: Encryption,
+    ) -> Result<Self> {
+        let mut options = Options::parse(options_json)?;
+        options.encryption = Some(encryption.properties(&stored_schema(&schema))?);
+        Self::new(schema, options)
+    }
+
+    fn new(schema: SchemaRef, options: Options) -> Result<Self> {
         // The writer below splits a batch at the end of a row group by calling itself, one level for each group.
         let rows_per_look = ROWS_PER_LOOK.min(options.row_group_rows);
         let stored = stored_schema(&schema);
@@ -239,6 +256,7 @@ struct Options {
     compression: Compression,
     row_group_rows: usize,
     metadata: BTreeMap<String, String>,
+    encryption: Option<Arc<FileEncryptionProperties>>,
 }
 
 impl Options {
@@ -247,6 +265,7 @@ impl Options {
             compression: Compression::SNAPPY,
             row_group_rows: DEFAULT_ROW_GROUP_ROWS,
             metadata: BTreeMap::new(),
+            encryption: None,
         };
         if json.trim().is_empty() {
             return Ok(options);
@@ -298,6 +317,9 @@ impl Options {
             if !choice.is_compressed && self.compression == Compression::SNAPPY {
                 builder = builder.set_column_compression(column, Compression::UNCOMPRESSED);
             }
+        }
+        if let Some(encryption) = &self.encryption {
+            builder = builder.with_file_encryption_properties(encryption.clone());
         }
         builder
             .set_created_by(concat!("dativo-wasm ", env!("CARGO_PKG_VERSION")).to_owned())

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use self::folder::{Entry, Folder, failure};
 pub use self::folder::{failure as file_failure, open};
-pub use self::publish::{discard, list_staged, publish};
+pub use self::publish::{check_staged, discard, leftovers, list_staged, publish};
 pub use self::staging::Upload;
 use super::{MAX_LISTED, MAX_VISITED, Object, already_there, too_large};
 use crate::capabilities::failure::Result;

@@ -11,6 +11,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::buffer::Buffer;
+use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
 
 pub use self::stream::ByteStream;
@@ -27,6 +28,9 @@ const MAX_LISTED: usize = 100_000;
 
 /// Most entries that one listing looks at, whether the grant covers them or not: some seconds of work.
 const MAX_VISITED: usize = 1_000_000;
+
+/// What [`digest`] reads at a time.
+const DIGEST_BLOCK_BYTES: u32 = 1 << 20;
 
 /// As object stores have it.
 const MAX_PARTS: u32 = 10_000;
@@ -146,6 +150,17 @@ pub async fn publish(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()>
     }
 }
 
+/// Whether [`publish`] would find what the token names, staged or published.
+pub async fn check_staged(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()> {
+    match store_of(&token) {
+        Store::S3 => s3::check_staged(aws, grant, &token).await,
+        Store::Local => {
+            let grant = grant.clone();
+            blocking(move || local::check_staged(&grant, &token)).await
+        }
+    }
+}
+
 /// Removes a staged object. Done already is success; a published object stays.
 pub async fn discard(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()> {
     match store_of(&token) {
@@ -173,6 +188,29 @@ pub async fn list_staged(
     }
 }
 
+/// Something that a run staged, or began to stage, and that was neither published nor discarded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leftover {
+    /// Tenant and job, where it is written beside it.
+    pub owner: Option<(String, String)>,
+    pub run: String,
+    /// Of the object that it would be.
+    pub url: String,
+    pub token: String,
+}
+
+/// All leftovers of all runs in the folder that `root` is, and how many uploads there no run of this program began.
+pub async fn leftovers(aws: &Aws, grant: &Arc<Grant>, root: Place) -> Result<(Vec<Leftover>, u64)> {
+    match root.store() {
+        Store::S3 => s3::leftovers(aws, grant, &root).await,
+        Store::Local => {
+            let grant = grant.clone();
+            let found = blocking(move || local::leftovers(&grant, &root)).await?;
+            Ok((found, 0))
+        }
+    }
+}
+
 /// Up to `length` bytes from `offset`, fewer at the end.
 pub async fn get(aws: &Arc<Aws>, place: Place, offset: u64, length: u32) -> Result<Vec<u8>> {
     if length > MAX_GET_BYTES {
@@ -185,6 +223,21 @@ pub async fn get(aws: &Arc<Aws>, place: Place, offset: u64, length: u32) -> Resu
         Store::S3 => s3::get(aws, &place, offset, length).await,
         Store::Local => blocking(move || local::get(&place, offset, length)).await,
     }
+}
+
+/// Length and SHA-256, in lowercase hex, of an object.
+pub async fn digest(aws: &Arc<Aws>, place: Place) -> Result<(u64, String)> {
+    let aws = aws.clone();
+    blocking(move || {
+        let mut stream = ByteStream::open(&aws, &place, 0, "none")?;
+        let (mut bytes, mut hash) = (0, Sha256::new());
+        while let Some(block) = stream.next(DIGEST_BLOCK_BYTES)? {
+            bytes += block.len() as u64;
+            hash.update(&block);
+        }
+        Ok((bytes, hex(&hash.finalize())))
+    })
+    .await
 }
 
 /// Puts a whole object in place at once, durable on return. An object that is there stays.

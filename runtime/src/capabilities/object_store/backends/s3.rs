@@ -15,7 +15,7 @@ use aws_sdk_s3::primitives::ByteStream;
 use uuid::Uuid;
 
 pub use self::body::Body;
-pub use self::publish::{discard, list_staged, publish};
+pub use self::publish::{check_staged, discard, leftovers, list_staged, publish};
 pub use self::token::STORE;
 pub use self::upload::Upload;
 use super::{MAX_LISTED, MAX_VISITED, Object, already_there, too_large};

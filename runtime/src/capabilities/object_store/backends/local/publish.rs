@@ -5,7 +5,7 @@ use std::io;
 use super::folder::{self, Entry, Folder, failure, is_missing};
 use super::token::Token;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
-use crate::capabilities::object_store::backends::{check_run, is_id};
+use crate::capabilities::object_store::backends::{Leftover, check_run, is_id};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
 use crate::capabilities::object_store::name::STAGING_FOLDER;
 
@@ -24,17 +24,8 @@ pub fn publish(grant: &Grant, token: &str) -> Result<()> {
             ),
         ));
     };
-    let gone = || {
-        Failure::new(
-            ErrorKind::NotFound,
-            format!(
-                "what was staged for `{}` is gone: it was discarded",
-                place.written()
-            ),
-        )
-    };
     let root = match Folder::root(&place) {
-        Err(error) if is_missing(&error) => return Err(gone()),
+        Err(error) if is_missing(&error) => return Err(gone(&place)),
         root => root.map_err(&failure)?,
     };
     let staged = match root
@@ -59,7 +50,7 @@ pub fn publish(grant: &Grant, token: &str) -> Result<()> {
                     token.remove_files(&root)
                 })
                 .map_err(failure),
-            false => Err(gone()),
+            false => Err(gone(&place)),
         };
     };
     if file.metadata().map_err(&failure)?.len() != content.bytes {
@@ -95,6 +86,35 @@ pub fn publish(grant: &Grant, token: &str) -> Result<()> {
         .map_err(failure)
 }
 
+/// Whether [`publish`] would find what the token names, staged or published.
+pub fn check_staged(grant: &Grant, token: &str) -> Result<()> {
+    let token = Token::parse(token)?;
+    let place = token.place(grant, &grant.root(Access::Write, &token.root)?)?;
+    let is_there = |opened: io::Result<_>| match opened {
+        Err(error) if is_missing(&error) => Ok(false),
+        opened => opened.map(|_| true),
+    };
+    let staged =
+        Folder::root(&place).and_then(|root| root.below(&token.folder())?.open_file(&token.part()));
+    let found = is_there(staged)
+        .and_then(|staged| Ok(staged || is_there(folder::open(&place))?))
+        .map_err(failure(place.written()))?;
+    match found {
+        true => Ok(()),
+        false => Err(gone(&place)),
+    }
+}
+
+fn gone(place: &Place) -> Failure {
+    Failure::new(
+        ErrorKind::NotFound,
+        format!(
+            "what was staged for `{}` is gone: it was discarded",
+            place.written()
+        ),
+    )
+}
+
 /// Removes a staged object. Done already is success; a published object stays.
 pub fn discard(grant: &Grant, token: &str) -> Result<()> {
     let token = Token::parse(token)?;
@@ -108,6 +128,33 @@ pub fn discard(grant: &Grant, token: &str) -> Result<()> {
             .and_then(|root| token.remove_files(&root))
             .map_err(failure(&token.root)),
     }
+}
+
+/// What every run left in the folder that `root` is. Who they are for is not written here.
+pub fn leftovers(grant: &Grant, root: &Place) -> Result<Vec<Leftover>> {
+    let failure = failure(root.written());
+    let staging = Folder::root(root).and_then(|folder| folder.child(STAGING_FOLDER));
+    let staging = match staging {
+        Err(error) if is_missing(&error) => return Ok(Vec::new()),
+        staging => staging.map_err(&failure)?,
+    };
+    let mut found = Vec::new();
+    for entry in staging.entries().map_err(&failure)? {
+        if !entry.is_folder || check_run(&entry.name).is_err() {
+            continue;
+        }
+        for token in list_staged(grant, root, &entry.name)? {
+            let parsed = Token::parse(&token)?;
+            let place = parsed.place(grant, root);
+            found.push(Leftover {
+                owner: None,
+                run: entry.name.clone(),
+                url: place.map_or_else(|_| root.url(), |place| place.url()),
+                token,
+            });
+        }
+    }
+    Ok(found)
 }
 
 /// Tokens of all that `run` staged or began to stage below `prefix`, in order of their uploads.

@@ -6,10 +6,10 @@ use aws_sdk_s3::types::{CompletedMultipartUpload, CompletedPart};
 
 use super::marker::Marker;
 use super::token::Token;
-use super::{id_of, is_taken};
+use super::{folder_key, id_of, is_taken};
 use crate::capabilities::aws::{self, Aws};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
-use crate::capabilities::object_store::backends::check_run;
+use crate::capabilities::object_store::backends::{Leftover, check_run};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
 
 /// Makes a staged object visible. Done already is success.
@@ -64,13 +64,7 @@ pub async fn publish(aws: &Aws, grant: &Grant, token: &str) -> Result<()> {
                 .hint("move it away, or write to another folder"));
             }
             None if is_gone => {
-                return Err(Failure::new(
-                    ErrorKind::NotFound,
-                    format!(
-                        "what was staged for `{}` is gone: it was discarded",
-                        place.written()
-                    ),
-                ));
+                return Err(gone(&place));
             }
             None => {
                 return Err(Failure::new(
@@ -84,6 +78,35 @@ pub async fn publish(aws: &Aws, grant: &Grant, token: &str) -> Result<()> {
         abort_others(aws, &place, &token).await?;
     }
     Marker::remove(aws, &place, &token.run, &token.id).await
+}
+
+/// Whether [`publish`] would find what the token names, staged or published.
+pub async fn check_staged(aws: &Aws, grant: &Grant, token: &str) -> Result<()> {
+    let token = Token::parse(token)?;
+    let place = token.place(grant)?;
+    let Some(upload) = &token.upload else {
+        return Err(gone(&place));
+    };
+    let (bucket, key) = place.bucket_and_key();
+    let parts = aws.s3().await.list_parts().bucket(bucket).key(&key);
+    match parts.upload_id(upload).max_parts(1).send().await {
+        Ok(_) => Ok(()),
+        Err(error) if aws::answer(&error).1 == 404 => match id_of(aws, bucket, &key).await? {
+            Some(id) if id == token.id => Ok(()),
+            _ => Err(gone(&place)),
+        },
+        Err(error) => Err(aws::failure(place.written(), &error)),
+    }
+}
+
+fn gone(place: &Place) -> Failure {
+    Failure::new(
+        ErrorKind::NotFound,
+        format!(
+            "what was staged for `{}` is gone: it was discarded",
+            place.written()
+        ),
+    )
 }
 
 /// Removes a staged object. Done already is success; a published object stays.
@@ -143,29 +166,71 @@ async fn abort(aws: &Aws, place: &Place, upload: &str) -> Result<()> {
 async fn abort_others(aws: &Aws, place: &Place, token: &Token) -> Result<()> {
     let markers = Marker::list(aws, place, Some(&token.run)).await?;
     let (bucket, key) = place.bucket_and_key();
+    for (found, id) in uploads(aws, bucket, &key, place).await? {
+        if found == key && !is_named(&markers, &id) {
+            abort(aws, place, &id).await?;
+        }
+    }
+    Ok(())
+}
+
+fn is_named(markers: &[Marker], upload: &str) -> bool {
+    let names = |marker: &Marker| marker.token.upload.as_deref() == Some(upload);
+    markers.iter().any(names)
+}
+
+/// What every run left in the folder that `root` is, and how many uploads there no marker tells of.
+pub async fn leftovers(aws: &Aws, grant: &Grant, root: &Place) -> Result<(Vec<Leftover>, u64)> {
+    let markers = Marker::list(aws, root, None).await?;
+    let (bucket, key) = root.root_bucket_and_key();
+    let uploads = uploads(aws, bucket, &folder_key(&key), root).await?;
+    let mut found = Vec::new();
+    let mut keys = Vec::new();
+    for marker in &markers {
+        let Ok(place) = marker.token.place(grant) else {
+            continue;
+        };
+        keys.push(place.bucket_and_key().1);
+        found.push(Leftover {
+            owner: Some((marker.tenant.clone(), marker.job.clone())),
+            run: marker.token.run.clone(),
+            url: place.url(),
+            token: marker.token.text(),
+        });
+    }
+    // One of a marker's key may be its own, of a creation that answered nobody.
+    let others = uploads
+        .iter()
+        .filter(|(key, id)| !keys.contains(key) && !is_named(&markers, id));
+    Ok((found, others.count() as u64))
+}
+
+/// Keys and ids of the multipart uploads whose keys begin with `prefix`.
+async fn uploads(
+    aws: &Aws,
+    bucket: &str,
+    prefix: &str,
+    place: &Place,
+) -> Result<Vec<(String, String)>> {
     let s3 = aws.s3().await;
+    let mut found = Vec::new();
     let (mut key_marker, mut id_marker) = (None, None);
     loop {
         let page = s3
             .list_multipart_uploads()
             .bucket(bucket)
-            .prefix(&key)
+            .prefix(prefix)
             .set_key_marker(key_marker)
             .set_upload_id_marker(id_marker)
             .send()
             .await
             .map_err(|error| aws::failure(place.written(), &error))?;
-        for upload in page.uploads() {
-            let Some(id) = upload.upload_id().filter(|_| upload.key() == Some(&key)) else {
-                continue;
-            };
-            let is_named = |marker: &Marker| marker.token.upload.as_deref() == Some(id);
-            if !markers.iter().any(is_named) {
-                abort(aws, place, id).await?;
-            }
-        }
+        found.extend(page.uploads().iter().filter_map(|upload| {
+            let (key, id) = (upload.key()?, upload.upload_id()?);
+            Some((key.to_owned(), id.to_owned()))
+        }));
         if page.is_truncated() != Some(true) {
-            return Ok(());
+            return Ok(found);
         }
         key_marker = page.next_key_marker().map(str::to_owned);
         id_marker = page.next_upload_id_marker().map(str::to_owned);

@@ -5,7 +5,7 @@
 //! newest manifest publishes them again, which does nothing where it was done.
 
 use dativo_connector::object_store as store;
-use dativo_connector::{Blob, Error, ErrorKind, Output, Receipt, Result, Run};
+use dativo_connector::{Blob, ComponentRef, Error, ErrorKind, Output, Receipt, Result, Run};
 use serde::{Deserialize, Serialize};
 
 use crate::files::StagedFile;
@@ -28,12 +28,40 @@ pub struct Manifest {
     pub run: String,
     /// The run of the commit before.
     base: Option<String>,
-    job: String,
-    tenant: String,
+    pub job: String,
+    pub tenant: String,
+    /// The components of the job; older commits do not say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub components: Option<Components>,
     /// What the reader of the next run is opened with.
     pub state: Option<String>,
     writer_version: String,
-    files: Vec<StagedFile>,
+    pub files: Vec<StagedFile>,
+}
+
+/// Who took part in a run.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Components {
+    pub reader: Component,
+    pub writer: Component,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Component {
+    pub name: String,
+    pub version: String,
+    /// Of the `.wasm` file.
+    pub digest: String,
+}
+
+impl From<ComponentRef> for Component {
+    fn from(found: ComponentRef) -> Self {
+        Self {
+            name: found.name,
+            version: found.version,
+            digest: found.digest,
+        }
+    }
 }
 
 /// What a commit has to do.
@@ -157,6 +185,10 @@ impl Manifest {
             base: run.base,
             job: run.job,
             tenant: run.tenant,
+            components: Some(Components {
+                reader: run.reader.into(),
+                writer: run.writer.into(),
+            }),
             state,
             writer_version: env!("CARGO_PKG_VERSION").to_owned(),
             files,
@@ -206,12 +238,22 @@ impl Manifest {
 mod tests {
     use super::*;
 
+    fn component() -> ComponentRef {
+        ComponentRef {
+            name: "c".to_owned(),
+            version: "1.0.0".to_owned(),
+            digest: "sha256:00".to_owned(),
+        }
+    }
+
     fn run(id: &str, base: Option<&str>) -> Run {
         Run {
             id: id.to_owned(),
             job: "j".to_owned(),
             tenant: "t".to_owned(),
             base: base.map(str::to_owned),
+            reader: component(),
+            writer: component(),
         }
     }
 

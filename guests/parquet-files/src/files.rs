@@ -6,9 +6,7 @@ use dativo_connector::object_store::{Attributes, Upload};
 use dativo_connector::parquet::Encoder;
 use dativo_connector::{Blob, RecordBatch, Result, Schema};
 use serde::{Deserialize, Serialize};
-use serde_json::json;
-
-use crate::config::Config;
+use serde_json::{Value, json};
 
 /// Bytes that are gathered before they are put: stores refuse smaller parts, but for the last.
 const PART_BYTES: u64 = 8 << 20;
@@ -31,32 +29,75 @@ pub struct StagedFile {
     pub rows: u64,
     pub bytes: u64,
     pub sha256: String,
+    /// What else its writer has to say about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+/// How files are named, cut and encoded.
+#[derive(Clone)]
+pub struct Layout {
+    pub compression: String,
+    pub row_group_rows: u32,
+    /// A file is closed once it is this long, in encoded bytes.
+    pub target_file_bytes: u64,
+    pub partition_by: Vec<String>,
+    /// What names begin with.
+    pub prefix: String,
+    /// What names end in: `.parquet`.
+    pub ending: String,
+    /// Whether a file is closed, too, once all that is open holds more memory than an instance should.
+    pub held_whole: bool,
+}
+
+/// Where the encoded bytes of files go.
+pub trait Sink {
+    /// One file.
+    type File: SinkFile;
+    /// The name of an object below the target.
+    fn object(&self, name: &str) -> String;
+    /// An encoder for the file, and the file.
+    fn begin(
+        &self,
+        url: &str,
+        run: &str,
+        schema: &Schema,
+        options: &str,
+    ) -> Result<(Encoder, Self::File)>;
+}
+
+pub trait SinkFile {
+    /// Takes the next encoded bytes.
+    fn push(&mut self, bytes: Blob) -> Result<()>;
+    /// Host memory that it holds.
+    fn held_bytes(&self) -> u64;
+    /// Ends the file, of `rows` rows, and makes it durable.
+    fn stage(self, rows: u64) -> Result<StagedFile>;
 }
 
 /// Everything that one instance writes.
-pub struct Files {
-    config: Config,
-    target_bytes: u64,
+pub struct Files<S: Sink> {
+    sink: S,
+    layout: Layout,
     run: String,
     split: u32,
     schema: Option<Schema>,
     /// By partition folder: empty, or `year=2024/`.
-    open: HashMap<String, OpenFile>,
+    open: HashMap<String, OpenFile<S::File>>,
     begun: u32,
     staged: Vec<StagedFile>,
 }
 
-impl Files {
-    pub fn new(config: Config, schema: &Schema, run: String, split: u32) -> Result<Self> {
+impl<S: Sink> Files<S> {
+    pub fn new(sink: S, layout: Layout, schema: &Schema, run: String, split: u32) -> Result<Self> {
         // With partitions the files lack columns, and their schema comes with the first part.
-        let schema = match config.partition_by.is_empty() {
+        let schema = match layout.partition_by.is_empty() {
             true => Some(Schema::from_ipc(&schema.to_ipc())?),
             false => None,
         };
-        let target_bytes = config.target_file_bytes()?;
         Ok(Self {
-            config,
-            target_bytes,
+            sink,
+            layout,
             run,
             split,
             schema,
@@ -67,10 +108,10 @@ impl Files {
     }
 
     pub fn write(&mut self, batch: RecordBatch) -> Result<()> {
-        if self.config.partition_by.is_empty() {
+        if self.layout.partition_by.is_empty() {
             return self.append(String::new(), batch);
         }
-        for part in batch.partition(&self.config.partition_by)? {
+        for part in batch.partition(&self.layout.partition_by)? {
             self.append(format!("{}/", part.path), part.batch)?;
         }
         Ok(())
@@ -98,10 +139,10 @@ impl Files {
             return Ok(());
         };
         file.append(batch)?;
-        if file.encoder.size() >= self.target_bytes {
+        if file.encoder.size() >= self.layout.target_file_bytes {
             self.close(&folder)?;
         }
-        while self.open.len() > 1
+        while self.open.len() > usize::from(!self.layout.held_whole)
             && self.open.values().map(|file| file.held_bytes).sum::<u64>() > MAX_HELD_BYTES
         {
             self.close_fullest()?;
@@ -118,27 +159,26 @@ impl Files {
         }
     }
 
-    fn begin(&mut self, folder: &str, batch: &RecordBatch) -> Result<OpenFile> {
-        let name = format!("{}-{:05}-{:05}.parquet", self.run, self.split, self.begun);
+    fn begin(&mut self, folder: &str, batch: &RecordBatch) -> Result<OpenFile<S::File>> {
+        let Layout { prefix, ending, .. } = &self.layout;
+        let name = format!(
+            "{prefix}{}-{:05}-{:05}{ending}",
+            self.run, self.split, self.begun
+        );
         self.begun += 1;
-        let url = self.config.object(&format!("{folder}{name}"));
+        let url = self.sink.object(&format!("{folder}{name}"));
         let options = json!({
-            "compression": self.config.compression,
-            "row_group_rows": self.config.row_group_rows,
+            "compression": self.layout.compression,
+            "row_group_rows": self.layout.row_group_rows,
         });
         let schema = self.schema.get_or_insert_with(|| batch.schema());
-        let attributes = Attributes {
-            metadata: Vec::new(),
-            encrypted_at_rest: false,
-        };
+        let (encoder, file) = self
+            .sink
+            .begin(&url, &self.run, schema, &options.to_string())?;
         Ok(OpenFile {
-            encoder: Encoder::create(schema, &options.to_string())?,
-            upload: Upload::create(&url, &self.run, &attributes)?,
-            path: url,
-            waiting: Vec::new(),
-            waiting_bytes: 0,
+            encoder,
+            file,
             held_bytes: 0,
-            parts: 0,
         })
     }
 
@@ -150,42 +190,60 @@ impl Files {
     }
 }
 
-/// A file being encoded and uploaded.
-struct OpenFile {
+/// A file being encoded.
+struct OpenFile<F> {
     encoder: Encoder,
-    upload: Upload,
-    /// Its name, as the job writes it.
-    path: String,
-    /// Encoded bytes that are too few for a part.
-    waiting: Vec<Blob>,
-    waiting_bytes: u64,
-    /// Host memory of the encoder, and what waits.
+    file: F,
+    /// Host memory of both.
     held_bytes: u64,
-    parts: u32,
 }
 
-impl OpenFile {
+impl<F: SinkFile> OpenFile<F> {
     fn append(&mut self, batch: RecordBatch) -> Result<()> {
         self.encoder.write(batch)?;
         self.gather()?;
-        self.held_bytes = self.encoder.memory() + self.waiting_bytes;
+        self.held_bytes = self.encoder.memory() + self.file.held_bytes();
         Ok(())
     }
 
-    /// Takes what is ready, and uploads it in parts.
+    /// Takes what is ready.
     fn gather(&mut self) -> Result<()> {
         loop {
             let ready = self.encoder.take()?;
-            let size = ready.size();
-            if size == 0 {
+            if ready.size() == 0 {
                 return Ok(());
             }
-            self.waiting_bytes += size;
-            self.waiting.push(ready);
-            if self.waiting_bytes >= PART_BYTES {
-                self.put()?;
-            }
+            self.file.push(ready)?;
         }
+    }
+
+    fn stage(mut self) -> Result<StagedFile> {
+        self.encoder.finish()?;
+        self.gather()?;
+        self.file.stage(self.encoder.rows())
+    }
+}
+
+/// An upload in parts of the size that stores want.
+pub struct Parts {
+    upload: Upload,
+    /// Its name, as the job writes it.
+    url: String,
+    /// Bytes that are too few for a part.
+    waiting: Vec<Blob>,
+    waiting_bytes: u64,
+    parts: u32,
+}
+
+impl Parts {
+    pub fn create(url: &str, run: &str, attributes: &Attributes) -> Result<Self> {
+        Ok(Self {
+            upload: Upload::create(url, run, attributes)?,
+            url: url.to_owned(),
+            waiting: Vec::new(),
+            waiting_bytes: 0,
+            parts: 0,
+        })
     }
 
     fn put(&mut self) -> Result<()> {
@@ -196,10 +254,23 @@ impl OpenFile {
         self.waiting_bytes = 0;
         Ok(())
     }
+}
 
-    fn stage(mut self) -> Result<StagedFile> {
-        self.encoder.finish()?;
-        self.gather()?;
+impl SinkFile for Parts {
+    fn push(&mut self, bytes: Blob) -> Result<()> {
+        self.waiting_bytes += bytes.size();
+        self.waiting.push(bytes);
+        match self.waiting_bytes >= PART_BYTES {
+            true => self.put(),
+            false => Ok(()),
+        }
+    }
+
+    fn held_bytes(&self) -> u64 {
+        self.waiting_bytes
+    }
+
+    fn stage(mut self, rows: u64) -> Result<StagedFile> {
         // An upload has at least one part.
         if self.waiting_bytes > 0 || self.parts == 0 {
             self.put()?;
@@ -207,10 +278,11 @@ impl OpenFile {
         let staged = self.upload.stage()?;
         Ok(StagedFile {
             token: staged.token,
-            path: self.path,
-            rows: self.encoder.rows(),
+            path: self.url,
+            rows,
             bytes: staged.bytes,
             sha256: staged.sha256,
+            details: None,
         })
     }
 }
