@@ -5,6 +5,7 @@
 mod connectors;
 mod contracts;
 mod csv;
+mod decrypt;
 mod encrypted;
 mod exactly_once;
 mod flights;

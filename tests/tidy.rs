@@ -223,7 +223,10 @@ fn capabilities_do_not_know_each_other() {
             || boundary(file)
     });
     check("capabilities::kms", |file| {
-        file.starts_with("runtime/src/capabilities/kms/") || boundary(file)
+        file.starts_with("runtime/src/capabilities/kms/")
+            || file.starts_with("runtime/src/decrypt/")
+            || file == "runtime/src/cli/decrypt.rs"
+            || boundary(file)
     });
     check("capabilities::object_store", |file| {
         file.starts_with("runtime/src/capabilities/object_store/")

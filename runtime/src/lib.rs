@@ -7,6 +7,7 @@ pub mod cli;
 pub mod component;
 pub mod contract;
 pub mod data;
+pub mod decrypt;
 pub mod error;
 pub mod job;
 pub mod memory;

@@ -29,3 +29,12 @@ pub fn tune_allocator() {
         }
     }
 }
+
+/// The most memory that was resident at once since the process started, in bytes; 0 where the system
+/// does not tell.
+pub fn peak_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Verbs decide nothing; they load, call and hand to `report`.
 
 mod clean;
+mod decrypt;
 mod discover;
 mod inspect;
 mod job_verbs;
@@ -16,6 +17,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::component::Components;
+use crate::decrypt::Request;
 use crate::error::{Error, Kind};
 use crate::job::LoadOptions;
 use crate::pipeline::Ready;
@@ -105,6 +107,22 @@ enum Verb {
         #[command(subcommand)]
         verb: StateVerb,
     },
+    /// Open a sealed file into a new one, which is there only if every byte of it was verified
+    Decrypt {
+        /// A sealed file, of format v0 or v1
+        source: String,
+        /// The file to write; nothing is overwritten
+        destination: PathBuf,
+        /// The key file that it was sealed under, where that was no key service
+        #[arg(long, value_name = "FILE", conflicts_with = "key_id")]
+        key_file: Option<String>,
+        /// The master key that must have wrapped the file's key: its id, ARN or alias [default: the one that it names]
+        #[arg(long, value_name = "KEY")]
+        key_id: Option<String>,
+        /// Refuse a file that was not sealed for this tenant
+        #[arg(long)]
+        tenant: Option<String>,
+    },
     /// Remove what dead runs of a job left at its target: staged objects that nobody will publish
     Clean { job: PathBuf },
     /// Check that what an audit record says was written is there, byte for byte
@@ -181,6 +199,17 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
         Verb::State {
             verb: StateVerb::Reset { job },
         } => state::reset(&job, options).await,
+        Verb::Decrypt {
+            source,
+            destination,
+            key_file,
+            key_id,
+            tenant,
+        } => {
+            let key_id = key_file.map(|file| format!("file:{file}")).or(key_id);
+            let request = Request { key_id, tenant };
+            decrypt::decrypt(&source, &destination, &request, options).await
+        }
         Verb::Verify { record } => verify::verify(&record, options).await,
         Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {

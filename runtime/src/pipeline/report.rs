@@ -169,7 +169,7 @@ impl RunReport {
         self.rows_read = totals.rows_read;
         self.first_batch_ms = metrics.first_batch().map(millis);
         self.duration_ms = millis(took);
-        self.peak_memory_bytes = peak_memory_bytes();
+        self.peak_memory_bytes = crate::memory::peak_bytes();
     }
 }
 
@@ -187,13 +187,4 @@ fn error_json<S: serde::Serializer>(error: &Option<Error>, to: S) -> Result<S::O
         .as_ref()
         .map(crate::report::errors::to_json)
         .serialize(to)
-}
-
-/// The most memory that was resident at once since the process started, in bytes; 0 where the system
-/// does not tell.
-fn peak_memory_bytes() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|line| line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

@@ -103,6 +103,7 @@ fn parse(key_id: &str) -> Result<KeyId> {
     KeyId::parse(key_id).map_err(|why| {
         let message = format!("`{}` names a key that {why}", key_id.escape_debug());
         Failure::new(ErrorKind::InvalidConfig, message)
+            .hint("name a key by its id, its ARN, `alias/NAME` or `file:PATH`")
     })
 }
 
