@@ -385,3 +385,41 @@ fn keys_of_columns_are_refused_where_they_could_not_be_kept() {
     refused("parquet", own(json!(["name", "name"])), "two keys");
     assert_eq!(bench.uploads(), 0);
 }
+
+#[test]
+fn decrypt_opens_objects_of_both_formats_and_refuses_what_was_changed() {
+    for format in ["v0", "v1"] {
+        let bench = Bench::new(format, 3_000);
+        let output = bench.run(&["run", "job.yaml", "--json"]);
+        assert_eq!(output.code, 0, "{output:?}");
+        let files = output.json()["details"]["files"].clone();
+        let folder = bench.dir.path().join("plain");
+        std::fs::create_dir(&folder).unwrap();
+        for (index, file) in files.as_array().unwrap().iter().enumerate() {
+            let to = folder.join(format!("{index}.parquet"));
+            let uri = file["s3_uri"].as_str().unwrap();
+            let opened = bench.run(&["decrypt", uri, to.to_str().unwrap()]);
+            assert_eq!(opened.code, 0, "{opened:?}");
+            assert_eq!(
+                std::fs::metadata(&to).unwrap().len(),
+                file["plaintext_size_bytes"]
+            );
+        }
+        let read = read_parquet("pyarrow", &folder);
+        assert_eq!(read["rows"], 3_000, "{read}");
+        let first = files[0]["s3_key"].as_str().unwrap();
+        let uri = files[0]["s3_uri"].as_str().unwrap();
+        let change = "b = bytearray(s3.get_object(Bucket='data', Key=sys.argv[1])['Body'].read()); b[int(sys.argv[2])] ^= 1\n\
+                      s3.put_object(Bucket='data', Key=sys.argv[1], Body=bytes(b[:len(b) - int(sys.argv[3])]))";
+        let to = bench.dir.path().join("changed");
+        for (at, cut) in [("-30", "0"), ("-1", "1")] {
+            servers().python("moto", change, &[first, at, cut]);
+            let refused = bench.run(&["decrypt", uri, to.to_str().unwrap()]);
+            assert_ne!(refused.code, 0, "{refused:?}");
+            assert!(!to.exists());
+        }
+        servers().python("moto", "kms.disable_key(KeyId=sys.argv[1])", &[&bench.key]);
+        let missing = bench.run(&["decrypt", "s3://data/no-such-object", to.to_str().unwrap()]);
+        assert!(missing.stderr.contains("does not exist"), "{missing:?}");
+    }
+}

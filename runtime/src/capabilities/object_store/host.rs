@@ -69,10 +69,10 @@ impl State {
         let Some(upload) = upload.as_mut() else {
             return Ok(Ok(()));
         };
-        if upload.held_bytes() > self.budget.left() {
-            if let Err(failure) = upload.settle().await {
-                return Ok(Err(failure.into()));
-            }
+        if upload.held_bytes() > self.budget.left()
+            && let Err(failure) = upload.settle().await
+        {
+            return Ok(Err(failure.into()));
         }
         let now = upload.held_bytes();
         let counted = self.budget.take(now);

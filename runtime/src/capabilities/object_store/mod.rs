@@ -10,6 +10,7 @@ mod host;
 mod name;
 
 pub use backends::Leftover;
+pub use backends::s3::Fixed;
 pub use host::{HostByteStream, HostUpload};
 
 use std::sync::Arc;
@@ -71,6 +72,12 @@ impl Access {
     pub async fn read(&self, url: &str) -> Result<Vec<u8>, Failure> {
         let place = self.grant.object(grant::Access::Read, url)?;
         backends::get(&self.aws, place, 0, backends::MAX_GET_BYTES).await
+    }
+
+    /// An object of S3, to be read in ranges as long as it is the same.
+    pub async fn open(&self, url: &str) -> Result<Fixed, Failure> {
+        let place = self.grant.object(grant::Access::Read, url)?;
+        Fixed::open(&self.aws, place).await
     }
 
     /// Length and SHA-256, in lowercase hex, of an object.

@@ -69,7 +69,7 @@ pub struct Owner {
 
 /// An object being written. Dropped before it is staged, it removes what it wrote.
 pub enum Upload {
-    Local(local::Upload),
+    Local(Box<local::Upload>),
     S3(Box<s3::Upload>),
 }
 
@@ -83,7 +83,7 @@ impl Upload {
         match place.store() {
             Store::Local => blocking(move || local::Upload::create(&place, &owner.run))
                 .await
-                .map(Self::Local),
+                .map(|upload| Self::Local(Box::new(upload))),
             Store::S3 => {
                 let upload = s3::Upload::create(aws, place, owner, attributes).await?;
                 Ok(Self::S3(Box::new(upload)))

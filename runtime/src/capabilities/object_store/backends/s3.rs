@@ -61,6 +61,50 @@ pub async fn get(
     Ok(bytes)
 }
 
+/// One object as it was when it was opened: each read is of it, or fails.
+pub struct Fixed {
+    aws: std::sync::Arc<Aws>,
+    place: Place,
+    etag: String,
+    bytes: u64,
+}
+
+impl Fixed {
+    pub async fn open(aws: &std::sync::Arc<Aws>, place: Place) -> Result<Self> {
+        let (bucket, key) = place.bucket_and_key();
+        let request = aws.s3().await.head_object().bucket(bucket).key(key);
+        let head = request
+            .send()
+            .await
+            .map_err(|error| aws::failure(place.written(), &error))?;
+        Ok(Self {
+            aws: aws.clone(),
+            etag: head.e_tag().unwrap_or_default().to_owned(),
+            bytes: unsigned(head.content_length()),
+            place,
+        })
+    }
+
+    /// The length of the whole.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// The `bytes` at `offset`, all of them, which must be within the object.
+    pub async fn read_at(&self, offset: u64, bytes: u64) -> Result<Vec<u8>> {
+        if bytes == 0 {
+            return Ok(Vec::new());
+        }
+        let mut body =
+            Body::open_same(&self.aws, &self.place, offset, Some(bytes), &self.etag).await?;
+        let mut read = Vec::with_capacity(usize::try_from(bytes).unwrap_or(0));
+        while let Some(chunk) = body.next().await? {
+            read.extend_from_slice(&chunk);
+        }
+        Ok(read)
+    }
+}
+
 /// Puts a whole object in place at once, durable on return. An object that is there stays.
 pub async fn put_new(aws: &Aws, place: &Place, bytes: &[u8]) -> Result<()> {
     let (bucket, key) = place.bucket_and_key();

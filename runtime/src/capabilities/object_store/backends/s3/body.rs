@@ -47,13 +47,24 @@ impl Body {
         offset: u64,
         length: Option<u64>,
     ) -> Result<Self> {
+        Self::open_same(aws, place, offset, length, "").await
+    }
+
+    /// [`Self::open`] of the object that has this ETag, and of no other; of any where it is empty.
+    pub async fn open_same(
+        aws: &Arc<Aws>,
+        place: &Place,
+        offset: u64,
+        length: Option<u64>,
+        etag: &str,
+    ) -> Result<Self> {
         let (bucket, key) = place.bucket_and_key();
         let mut body = Self {
             aws: aws.clone(),
             name: place.written().to_owned(),
             bucket: bucket.to_owned(),
             key,
-            etag: String::new(),
+            etag: etag.to_owned(),
             position: offset,
             end: length.map_or(u64::MAX, |length| offset.saturating_add(length)),
             total: 0,
