@@ -29,7 +29,7 @@ pub fn commit(
     let folder = manifest::folder(root, &run.tenant, &run.job);
     let newest = manifest::newest(&folder)?;
     let manifest = match manifest::decide(newest, &run)? {
-        Decision::Finish(manifest) => manifest,
+        Decision::Finish(manifest) => *manifest,
         Decision::Create(number) => {
             // A commit must not be decided whose files someone removed, taking the run for dead.
             for file in &files {

@@ -68,7 +68,7 @@ impl From<ComponentRef> for Component {
 #[derive(Debug, PartialEq, Eq)]
 pub enum Decision {
     /// It was decided before: only the publishing may be unfinished.
-    Finish(Manifest),
+    Finish(Box<Manifest>),
     /// Create the manifest with this number.
     Create(u64),
 }
@@ -144,7 +144,7 @@ fn number(url: &str) -> Option<u64> {
 /// What a commit of `run` has to do where `newest` is the last one.
 pub fn decide(newest: Option<Manifest>, run: &Run) -> Result<Decision> {
     match newest {
-        Some(newest) if newest.run == run.id => Ok(Decision::Finish(newest)),
+        Some(newest) if newest.run == run.id => Ok(Decision::Finish(Box::new(newest))),
         Some(newest) if Some(&newest.run) == run.base.as_ref() => {
             Ok(Decision::Create(newest.number + 1))
         }
@@ -292,7 +292,7 @@ mod tests {
         check(
             Some(manifest(7, "b")),
             &run("b", Some("a")),
-            Decision::Finish(manifest(7, "b")),
+            Decision::Finish(Box::new(manifest(7, "b"))),
         );
     }
 

@@ -147,7 +147,7 @@ mod tests {
         rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, 0o600.into()).unwrap();
         for (name, what) in [
             ("s3://lake/../orders", "`..`"),
-            ("s3://lake", "outside"),
+            ("s3://lake", "name of a folder"),
             (folder.path().to_str().unwrap(), "is no file"),
             (pipe.to_str().unwrap(), "is no file"),
             ("/nonexistent/file", "cannot read"),
