@@ -11,7 +11,7 @@ BIN := target/release/dativo-wasm
 VENV ?= target/test-venv
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint guests target venv servers soak fuzz bench bench-csv bench-postgres bench-rest
+.PHONY: help run test lint guests target venv servers soak fuzz bench bench-csv bench-postgres bench-rest bench-encrypted
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -123,6 +123,10 @@ bench-csv: guests ## CSV against polars, duckdb and pyarrow (half an hour; QUICK
 bench-postgres: guests ## PostgreSQL against duckdb, connectorx, polars, adbc and psycopg2 (an hour; QUICK=1: minutes)
 	cargo build --release -p dativo-wasm --bin dativo-wasm --example postgres_native
 	bench/postgres/run.sh
+
+bench-encrypted: guests servers venv ## Encrypt and upload against upload alone, to SeaweedFS (half an hour)
+	cargo build --release -p dativo-wasm
+	VENV=$(VENV) bench/encrypted/run.sh
 
 bench-rest: guests ## REST against requests with pyarrow, orjson and dlt (half an hour; QUICK=1: minutes)
 	cargo build --release -p dativo-wasm

@@ -444,3 +444,102 @@ fn a_commit_whose_files_are_gone_is_not_decided() {
     }
     bench.check("after a commit that could not be");
 }
+
+#[test]
+fn a_profile_says_where_the_store_is_and_who_asks() {
+    let bench = Bench::new();
+    bench.put("a.csv", 0, 1_000);
+    let endpoint = &bench.endpoint;
+    let config = bench.dir.write(
+        "aws-config",
+        &format!("[profile lake]\nregion = us-east-1\nservices = here\n[services here]\ns3 =\n  endpoint_url = {endpoint}\n"),
+    );
+    let credentials = bench.dir.write(
+        "aws-credentials",
+        "[lake]\naws_access_key_id = testkey\naws_secret_access_key = testsecret\n",
+    );
+    let job = std::fs::read_to_string(bench.dir.path().join("job.yaml")).unwrap();
+    bench.dir.write(
+        "job.yaml",
+        &format!("aws: {{ profile: lake, path_style: true }}\n{job}"),
+    );
+    let output = command(&bench.dir, &["run", "job.yaml", "--json"])
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env("AWS_CONFIG_FILE", config)
+        .env("AWS_SHARED_CREDENTIALS_FILE", credentials)
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    bench.check("with a profile");
+}
+
+/// moto answers as STS does, and its S3 takes what STS gave.
+#[test]
+fn a_web_identity_is_exchanged_for_credentials() {
+    let bench = Bench::new();
+    let moto = servers().endpoint("moto");
+    let token = bench.dir.write("token", "a-token");
+    let script = "s3.create_bucket(Bucket=sys.argv[1])\ns3.put_object(Bucket=sys.argv[1], Key='a.csv', Body=b'id\\n1\\n2\\n')";
+    let mut python = Command::new(&servers().python);
+    let bucket = bench.prefix.as_str();
+    let made = python
+        .args([
+            "-c",
+            &format!("import boto3, sys\ns3 = boto3.client('s3')\n{script}"),
+            bucket,
+        ])
+        .envs(servers().environment("moto"))
+        .env("AWS_ENDPOINT_URL_S3", &moto)
+        .status();
+    assert!(made.unwrap().success());
+    bench.dir.write(
+        "job.yaml",
+        &format!(
+            "tenant_id: t\nsource: {{ reader: {{ type: custom, implementation: csv, config: {{ file_path: \"s3://{bucket}/*.csv\" }} }} }}\n\
+             target: {{ writer: {{ type: custom, implementation: discard }} }}\n"
+        ),
+    );
+    let output = command(&bench.dir, &["run", "job.yaml", "--json"])
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .envs([
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_REGION", "us-east-1"),
+            ("AWS_ENDPOINT_URL_S3", &moto),
+            ("AWS_ENDPOINT_URL_STS", &moto),
+            ("AWS_ROLE_ARN", "arn:aws:iam::123456789012:role/reader"),
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", token.to_str().unwrap()),
+        ])
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{output:?}");
+    assert!(
+        String::from_utf8(output.stdout)
+            .unwrap()
+            .contains("\"rows_read\":2")
+    );
+}
+
+#[test]
+fn without_credentials_an_error_says_where_they_may_come_from() {
+    let bench = Bench::new();
+    let output = command(&bench.dir, &["run", "job.yaml"])
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .env_remove("AWS_SECRET_ACCESS_KEY")
+        .envs([
+            ("AWS_CONFIG_FILE", "/dev/null"),
+            ("AWS_SHARED_CREDENTIALS_FILE", "/dev/null"),
+            ("AWS_EC2_METADATA_DISABLED", "true"),
+            ("AWS_ENDPOINT_URL_S3", bench.endpoint.as_str()),
+        ])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(!output.status.success());
+    assert!(
+        text.contains("credentials") && text.contains("AWS_PROFILE"),
+        "{text}"
+    );
+}

@@ -19,6 +19,8 @@ pub enum Fault {
     DoneButCut,
     /// The answer ends within its body.
     HalfAnswer,
+    /// The request is kept, and nothing answers it; the server hears nothing.
+    Silence,
 }
 
 /// What to do to the requests of one operation of S3, from the `first` one on (counted from 1), `times` times.
@@ -34,6 +36,7 @@ pub struct Proxy {
     port: u16,
     seen: Arc<Mutex<Vec<&'static str>>>,
     applied: Arc<Mutex<u32>>,
+    kept: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Proxy {
@@ -44,12 +47,15 @@ impl Proxy {
             port: listener.local_addr().unwrap().port(),
             seen: Arc::default(),
             applied: Arc::default(),
+            kept: Arc::default(),
         };
         let (rules, seen, applied) = (rules.to_vec(), proxy.seen.clone(), proxy.applied.clone());
+        let kept = proxy.kept.clone();
         std::thread::spawn(move || {
             for client in listener.incoming().flatten() {
                 let (rules, seen, applied) = (rules.clone(), seen.clone(), applied.clone());
-                std::thread::spawn(move || serve(client, &rules, &seen, &applied));
+                let kept = kept.clone();
+                std::thread::spawn(move || serve(client, &rules, &seen, &applied, &kept));
             }
         });
         proxy
@@ -57,6 +63,11 @@ impl Proxy {
 
     pub fn endpoint(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
+    }
+
+    /// Bodies of the requests that nothing answered.
+    pub fn kept(&self) -> Vec<Vec<u8>> {
+        self.kept.lock().unwrap().clone()
     }
 
     /// How often a rule was applied.
@@ -70,6 +81,7 @@ fn serve(
     rules: &[Rule],
     seen: &Mutex<Vec<&'static str>>,
     applied: &Mutex<u32>,
+    kept: &Mutex<Vec<Vec<u8>>>,
 ) -> Option<()> {
     client
         .set_read_timeout(Some(Duration::from_secs(120)))
@@ -90,6 +102,11 @@ fn serve(
     }
     match fault {
         Some(Fault::Cut) => return None,
+        Some(Fault::Silence) => {
+            kept.lock().unwrap().push(body);
+            std::thread::sleep(Duration::from_secs(120));
+            return None;
+        }
         Some(Fault::Status(status, code)) => return answer(&mut client, status, code),
         _ => {}
     }
