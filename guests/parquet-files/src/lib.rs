@@ -27,7 +27,7 @@ pub fn commit(
 ) -> Result<Manifest> {
     let files = parse(prepared)?;
     let folder = manifest::folder(root, &run.tenant, &run.job);
-    let newest = manifest::newest(&folder)?;
+    let newest = manifest::newest(&folder)?.map(|newest| newest.manifest);
     let manifest = match manifest::decide(newest, &run)? {
         Decision::Finish(manifest) => *manifest,
         Decision::Create(number) => {
@@ -40,9 +40,7 @@ pub fn commit(
             manifest
         }
     };
-    manifest.publish()?;
-    finish(&manifest)?;
-    remove_lost(root, &manifest);
+    complete(root, &folder, &manifest, finish)?;
     Ok(manifest)
 }
 
@@ -64,13 +62,33 @@ pub fn last_commit(
     job: &str,
     finish: impl Fn(&Manifest) -> Result<()>,
 ) -> Result<Option<Manifest>> {
-    let Some(manifest) = manifest::newest(&manifest::folder(root, tenant, job))? else {
+    let folder = manifest::folder(root, tenant, job);
+    let Some(newest) = manifest::newest(&folder)? else {
         return Ok(None);
     };
+    if !newest.is_complete {
+        complete(root, &folder, &newest.manifest, finish)?;
+    }
+    Ok(Some(newest.manifest))
+}
+
+/// Does what a commit decided, and notes it: whoever looks at the commit later need not ask for each file.
+fn complete(
+    root: &str,
+    folder: &str,
+    manifest: &Manifest,
+    finish: impl Fn(&Manifest) -> Result<()>,
+) -> Result<()> {
     manifest.publish()?;
-    finish(&manifest)?;
-    remove_lost(root, &manifest);
-    Ok(Some(manifest))
+    finish(manifest)?;
+    // The commit stands, whatever goes wrong from here on: whoever asks for it next tries again.
+    let noted = remove_lost(root, manifest).and_then(|()| manifest.note_complete(folder));
+    if let Err(error) = noted {
+        let run = &manifest.run;
+        let line = format!("the commit of run {run} cannot be tidied up: {}", error.message);
+        log::write(Level::Warn, &line);
+    }
+    Ok(())
 }
 
 /// A commit as the host wants it, with the receipt that `commit` gave.
@@ -82,19 +100,12 @@ pub fn record(manifest: Manifest, receipt: dativo_connector::Receipt) -> CommitR
     }
 }
 
-/// Removes what the run staged and did not commit: files of a split that was read again. The commit stands whether
-/// or not this works, and whoever asks for it next tries again.
-fn remove_lost(root: &str, manifest: &Manifest) {
-    let removed = store::list_staged(root, &manifest.run)
-        .and_then(|tokens| tokens.iter().try_for_each(|token| store::discard(token)));
-    if let Err(error) = removed {
-        let run = &manifest.run;
-        let line = format!(
-            "staged files of run {run} cannot be removed: {}",
-            error.message
-        );
-        log::write(Level::Warn, &line);
+/// Removes what the run staged and did not commit: files of a split that was read again.
+fn remove_lost(root: &str, manifest: &Manifest) -> Result<()> {
+    for token in store::list_staged(root, &manifest.run)? {
+        store::discard(&token)?;
     }
+    Ok(())
 }
 
 fn parse(prepared: &[String]) -> Result<Vec<StagedFile>> {

@@ -1,8 +1,9 @@
 //! The commit: one numbered object for each, `_dativo/<tenant>/<job>/<number>.json`.
 //!
 //! Creating an object that must not exist is one step at every store, and so is the commit: who
-//! creates the next number has committed. The files are published after it, and whoever reads the
-//! newest manifest publishes them again, which does nothing where it was done.
+//! creates the next number has committed. The files are published after it, and `<number>.complete` says
+//! that they were. Whoever reads the newest manifest and does not find that publishes them again, which
+//! does nothing where it was done.
 
 use dativo_connector::object_store as store;
 use dativo_connector::{Blob, ComponentRef, Error, ErrorKind, Output, Receipt, Result, Run};
@@ -16,6 +17,10 @@ const FORMAT: u32 = 1;
 /// The longest manifest, in bytes: some 100,000 files. The store gives no more at a time, so a longer
 /// one could be written and not read back.
 const MAX_MANIFEST_BYTES: u32 = 64 << 20;
+
+/// How names end: of a manifest, and of the note that nothing of its commit is left to do.
+const MANIFEST: &str = ".json";
+const COMPLETE: &str = ".complete";
 
 /// What a blob gives at a time, in bytes.
 const READ_BYTES: u32 = 16 << 20;
@@ -97,12 +102,19 @@ fn segment(name: &str) -> String {
     segment
 }
 
+/// The last commit.
+pub struct Newest {
+    pub manifest: Manifest,
+    /// Nothing of it is left to do.
+    pub is_complete: bool,
+}
+
 /// The manifest with the highest number, if there is one.
-pub fn newest(folder: &str) -> Result<Option<Manifest>> {
+pub fn newest(folder: &str) -> Result<Option<Newest>> {
     let objects = store::list(folder)?;
     let numbered = objects
         .iter()
-        .filter_map(|object| Some((number(&object.url)?, object)));
+        .filter_map(|object| Some((number(&object.url, MANIFEST)?, object)));
     let Some((number, object)) = numbered.max_by_key(|(number, _)| *number) else {
         return Ok(None);
     };
@@ -122,7 +134,12 @@ pub fn newest(folder: &str) -> Result<Option<Manifest>> {
             manifest.format, manifest.number
         )));
     }
-    Ok(Some(manifest))
+    let is_its_note = |url: &str| self::number(url, COMPLETE) == Some(number);
+    let is_complete = objects.iter().any(|object| is_its_note(&object.url));
+    Ok(Some(Newest {
+        manifest,
+        is_complete,
+    }))
 }
 
 fn bytes(blob: &Blob) -> Vec<u8> {
@@ -136,8 +153,9 @@ fn bytes(blob: &Blob) -> Vec<u8> {
     }
 }
 
-fn number(url: &str) -> Option<u64> {
-    let name = url.rsplit('/').next()?.strip_suffix(".json")?;
+/// The number in the name of a manifest, or of its note.
+fn number(url: &str, ending: &str) -> Option<u64> {
+    let name = url.rsplit('/').next()?.strip_suffix(ending)?;
     (name.len() == 20).then(|| name.parse().ok())?
 }
 
@@ -199,11 +217,21 @@ impl Manifest {
     pub fn create(&self, folder: &str) -> Result<()> {
         let text = serde_json::to_vec(self).map_err(|error| Error::internal(error.to_string()))?;
         check_length(text.len(), self.files.len())?;
-        let url = format!("{folder}{:020}.json", self.number);
+        let url = format!("{folder}{:020}{MANIFEST}", self.number);
         store::put_new(&url, &Blob::from_list(&text)?).map_err(|error| match Error::from(error) {
             error if error.kind == ErrorKind::Rejected => moved_on(&error.message),
             error => error,
         })
+    }
+
+    /// Notes that nothing of the commit is left to do. Done already is success.
+    pub fn note_complete(&self, folder: &str) -> Result<()> {
+        let url = format!("{folder}{:020}{COMPLETE}", self.number);
+        let note = Blob::from_list(self.run.as_bytes())?;
+        match store::put_new(&url, &note).map_err(Error::from) {
+            Err(error) if error.kind == ErrorKind::Rejected => Ok(()),
+            outcome => outcome,
+        }
     }
 
     /// Makes the files visible. Done already is success.
@@ -309,12 +337,12 @@ mod tests {
     #[test]
     fn only_numbered_objects_are_manifests() {
         assert_eq!(
-            number("out/_dativo/t/j/00000000000000000012.json"),
+            number("out/_dativo/t/j/00000000000000000012.json", MANIFEST),
             Some(12)
         );
-        assert_eq!(number("out/_dativo/t/j/12.json"), None);
+        assert_eq!(number("out/_dativo/t/j/12.json", MANIFEST), None);
         assert_eq!(
-            number("out/_dativo/t/j/00000000000000000012.json.tmp"),
+            number("out/_dativo/t/j/00000000000000000012.json.tmp", MANIFEST),
             None
         );
     }
