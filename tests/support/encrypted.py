@@ -77,7 +77,9 @@ def main():
             table = modular(name, kms)
             os.remove(name)
             pq.write_table(table, name)
-    print(json.dumps(found))
+    print(json.dumps(found), flush=True)
+    # Threads of pyarrow that met an unreadable file may still be ending, and abort the process that ends around them.
+    os._exit(0)
 
 
 main()
