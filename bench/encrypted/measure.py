@@ -14,7 +14,7 @@ import time
 import boto3
 
 facts, folder, gigabytes, tpchgen = json.loads(sys.argv[1]), sys.argv[2], float(sys.argv[3]), sys.argv[4]
-ROUNDS = 3
+ROUNDS = int(os.environ.get("ROUNDS", "3"))
 program = os.path.abspath("target/release/dativo-wasm")
 
 os.environ.update(
@@ -37,7 +37,7 @@ print(f"{os.path.getsize(csv) / 2**30:.2f} GiB of CSV (TPC-H lineitem), {ROUNDS}
 
 def job(name, number):
     if name == "plain":
-        return {"implementation": "parquet", "config": {"path": f"s3://data/{name}-{number}", "target_file_size": "64MiB"}}
+        return {"implementation": "parquet", "config": {"path": f"s3://data/{name}-{number}", "target_file_size": "32MiB"}}
     config = {"s3_bucket": "data", "s3_prefix": f"{name}-{number}", "kms_key_id": key, "format": name}
     return {"implementation": "encrypted-s3", "config": config}
 

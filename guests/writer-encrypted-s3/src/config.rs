@@ -5,7 +5,7 @@ use parquet_files::parse_size;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-const DEFAULT_FILE_BYTES: u64 = 64 << 20;
+const DEFAULT_FILE_BYTES: u64 = 32 << 20;
 const DEFAULT_ROW_GROUP_ROWS: u32 = 1 << 20;
 
 /// Smaller files would be mostly footer.
@@ -106,7 +106,7 @@ impl Config {
             .filter(|bytes| (MIN_FILE_BYTES..=MAX_FILE_BYTES).contains(bytes))
             .ok_or_else(|| {
                 Error::invalid_config("`target_file_size` must be a size from 64 KiB to 128 MiB")
-                    .hint("write it as `64MiB`, or as a number of bytes")
+                    .hint("write it as `32MiB`, or as a number of bytes")
             })
     }
 }
@@ -140,8 +140,8 @@ pub fn schema() -> String {
             "row_group_rows": { "type": "integer", "minimum": 1, "maximum": 10_485_760,
                 "default": DEFAULT_ROW_GROUP_ROWS,
                 "description": "Rows of a row group; one also ends at 12 MiB of encoded bytes. Default: 1048576." },
-            "target_file_size": { "type": ["string", "integer"], "default": "64MiB",
-                "description": "A file is closed once it is this long and the next one begins; 64 KiB to 128 MiB, which a file takes in memory. Default: `64MiB`." },
+            "target_file_size": { "type": ["string", "integer"], "default": "32MiB",
+                "description": "A file is closed once it is this long and the next one begins; 64 KiB to 128 MiB, which a file takes in memory. Default: `32MiB`." },
             "partition_by": { "type": "array", "items": { "type": "string" }, "uniqueItems": true,
                 "maxItems": 8, "default": [],
                 "description": "Columns whose values become folders (`year=2024/`), in plain text; they are left out of the files. Default: none." },
@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn a_file_fits_into_memory() {
         let bytes = |size: Value| config("", size).target_file_bytes().ok();
-        assert_eq!(bytes(Value::Null), Some(64 << 20));
+        assert_eq!(bytes(Value::Null), Some(32 << 20));
         assert_eq!(bytes(json!("128MiB")), Some(128 << 20));
         assert_eq!(bytes(json!("129MiB")), None);
         assert_eq!(bytes(json!(1)), None);

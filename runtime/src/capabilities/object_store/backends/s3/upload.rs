@@ -26,7 +26,7 @@ use crate::capabilities::object_store::grant::Place;
 use crate::pipeline::crash;
 
 /// Parts of one upload that are sent side by side.
-const MAX_SENDING: usize = 4;
+const MAX_SENDING: usize = 2;
 
 /// Longest metadata, in bytes; S3 takes 2 kB, and the id is among it.
 const MAX_METADATA_BYTES: usize = 1800;
