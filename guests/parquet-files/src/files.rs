@@ -8,8 +8,9 @@ use dativo_connector::{Blob, RecordBatch, Result, Schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-/// Bytes that are gathered before they are put: stores refuse smaller parts, but for the last.
-const PART_BYTES: u64 = 8 << 20;
+/// Bytes that are gathered before they are put: stores refuse smaller parts, but for the last. What waits and what is
+/// being sent is memory of each split.
+const PART_BYTES: u64 = 5 << 20;
 
 /// Files that one instance keeps open. Each holds a row group in memory, and 64 small ones still fit
 /// the default limit.

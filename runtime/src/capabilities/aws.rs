@@ -8,6 +8,9 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
+use aws_config::environment::EnvironmentVariableRegionProvider;
+use aws_config::meta::region::RegionProviderChain;
+use aws_config::profile::ProfileFileRegionProvider;
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -58,10 +61,7 @@ impl Aws {
                 if let Some(endpoint) = &self.settings.endpoint_url_s3 {
                     config = config.endpoint_url(endpoint);
                 }
-                let is_elsewhere = self.settings.endpoint_url_s3.is_some()
-                    || self.settings.endpoint_url.is_some()
-                    || shared.endpoint_url().is_some()
-                    || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+                let is_elsewhere = self.is_elsewhere() || shared.endpoint_url().is_some();
                 // Few servers but AWS itself have a name for each bucket.
                 config = config.force_path_style(self.settings.path_style.unwrap_or(is_elsewhere));
                 aws_sdk_s3::Client::from_conf(config.build())
@@ -79,6 +79,14 @@ impl Aws {
                 aws_sdk_kms::Client::from_conf(config.build())
             })
             .await
+    }
+
+    /// Whether the job or the environment names an endpoint, so that S3 is not that of AWS.
+    fn is_elsewhere(&self) -> bool {
+        let settings = &self.settings;
+        let of_job = settings.endpoint_url_s3.is_some() || settings.endpoint_url.is_some();
+        let names = ["AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"];
+        of_job || names.iter().any(|name| std::env::var_os(name).is_some())
     }
 
     async fn config(&self) -> &SdkConfig {
@@ -103,6 +111,16 @@ impl Aws {
         }
         if let Some(region) = &settings.region {
             loader = loader.region(Region::new(region.clone()));
+        } else if self.is_elsewhere() {
+            // The SDK would ask the metadata service of a cloud, and wait where there is none.
+            let mut profile = ProfileFileRegionProvider::builder();
+            if let Some(name) = &settings.profile {
+                profile = profile.profile_name(name);
+            }
+            let known = RegionProviderChain::first_try(EnvironmentVariableRegionProvider::new())
+                .or_else(profile.build())
+                .or_else(Region::new(DEFAULT_REGION));
+            loader = loader.region(known);
         }
         if let Some(endpoint) = &settings.endpoint_url {
             loader = loader.endpoint_url(endpoint);

@@ -37,7 +37,7 @@ const ROWS_PER_LOOK: usize = 16_384;
 const MAX_ROW_GROUP_ROWS: u64 = 10 << 20;
 
 /// What is taken at a time, in bytes: a part of an upload.
-const MAX_TAKE_BYTES: usize = 8 << 20;
+const MAX_TAKE_BYTES: usize = 5 << 20;
 
 /// What the footer keeps of each column of a finished row group: statistics, offsets and page indexes.
 const FOOTER_BYTES_PER_COLUMN_CHUNK: usize = 1024;
@@ -135,7 +135,7 @@ impl Encoder {
         Ok(())
     }
 
-    /// Encoded bytes that are ready and were not taken, at most 8 MiB; none where there are none.
+    /// Encoded bytes that are ready and were not taken, at most 5 MiB; none where there are none.
     pub fn take(&mut self) -> Vec<u8> {
         self.sink.drain()
     }
