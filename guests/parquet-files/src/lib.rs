@@ -85,7 +85,10 @@ fn complete(
     let noted = remove_lost(root, manifest).and_then(|()| manifest.note_complete(folder));
     if let Err(error) = noted {
         let run = &manifest.run;
-        let line = format!("the commit of run {run} cannot be tidied up: {}", error.message);
+        let line = format!(
+            "the commit of run {run} cannot be tidied up: {}",
+            error.message
+        );
         log::write(Level::Warn, &line);
     }
     Ok(())
