@@ -354,7 +354,7 @@ mod tests {
     fn refuses_imports_that_the_runtime_does_not_have() {
         let refused = |imports: &[&str]| required(&list(imports)).err().is_some();
         assert!(refused(&["wasi:http/types@0.2.0"]));
-        assert!(refused(&["dativo:connector/kms@0.1.0"]));
+        assert!(refused(&["dativo:connector/iceberg@0.1.0"]));
         assert!(refused(&["dativo:connector/data@0.2.0"]));
         assert!(refused(&["env"]));
         assert_eq!(
