@@ -48,9 +48,10 @@ pub async fn verify(url: &str, options: &Options) -> super::Outcome {
     }
     let mut files = Vec::new();
     for file in &record.files {
-        let outcome = check(&access, &root, file).await;
-        files.push(json!({ "s3_uri": file.s3_uri, "status": if outcome.is_ok() { "intact" } else { "not_intact" } }));
-        problems.extend(outcome.err());
+        match check(&access, &root, file).await {
+            Ok(()) => files.push(json!({ "s3_uri": file.s3_uri, "status": "intact" })),
+            Err(problem) => problems.push(problem),
+        }
     }
     if !problems.is_empty() {
         return Err(problems);

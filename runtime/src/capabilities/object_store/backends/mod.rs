@@ -303,6 +303,16 @@ fn already_there(place: &Place) -> Failure {
     )
 }
 
+fn gone(place: &Place) -> Failure {
+    Failure::new(
+        ErrorKind::NotFound,
+        format!(
+            "what was staged for `{}` is gone: it was discarded",
+            place.written()
+        ),
+    )
+}
+
 /// A run becomes a folder name.
 fn check_run(run: &str) -> Result<()> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_".contains(c);

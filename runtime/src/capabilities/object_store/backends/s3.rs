@@ -11,6 +11,7 @@ mod token;
 mod upload;
 
 use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::head_object::HeadObjectOutput;
 use aws_sdk_s3::primitives::ByteStream;
 use uuid::Uuid;
 
@@ -30,17 +31,19 @@ const ID_NAME: &str = "dativo-upload";
 type Answer<T, E> = Result<T, SdkError<E, aws_sdk_s3::config::http::HttpResponse>>;
 
 pub async fn head(aws: &Aws, place: &Place) -> Result<Object> {
-    let (bucket, key) = place.bucket_and_key();
-    let request = aws.s3().await.head_object().bucket(bucket).key(key);
-    let head = request
-        .send()
-        .await
-        .map_err(|error| aws::failure(place.written(), &error))?;
+    let head = look(aws, place).await?;
     Ok(Object {
         url: place.written().to_owned(),
         size_bytes: unsigned(head.content_length()),
         modified_ms: head.last_modified().map_or(0, milliseconds),
     })
+}
+
+async fn look(aws: &Aws, place: &Place) -> Result<HeadObjectOutput> {
+    let (bucket, key) = place.bucket_and_key();
+    let request = aws.s3().await.head_object().bucket(bucket).key(key);
+    let head = request.send().await;
+    head.map_err(|error| aws::failure(place.written(), &error))
 }
 
 /// Up to `length` bytes from `offset`, fewer at the end.
@@ -71,12 +74,7 @@ pub struct Fixed {
 
 impl Fixed {
     pub async fn open(aws: &std::sync::Arc<Aws>, place: Place) -> Result<Self> {
-        let (bucket, key) = place.bucket_and_key();
-        let request = aws.s3().await.head_object().bucket(bucket).key(key);
-        let head = request
-            .send()
-            .await
-            .map_err(|error| aws::failure(place.written(), &error))?;
+        let head = look(aws, &place).await?;
         Ok(Self {
             aws: aws.clone(),
             etag: head.e_tag().unwrap_or_default().to_owned(),

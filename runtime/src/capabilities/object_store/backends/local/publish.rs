@@ -5,7 +5,7 @@ use std::io;
 use super::folder::{self, Entry, Folder, failure, is_missing};
 use super::token::Token;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
-use crate::capabilities::object_store::backends::{Leftover, check_run, is_id};
+use crate::capabilities::object_store::backends::{Leftover, check_run, gone, is_id};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
 use crate::capabilities::object_store::name::STAGING_FOLDER;
 
@@ -103,16 +103,6 @@ pub fn check_staged(grant: &Grant, token: &str) -> Result<()> {
         true => Ok(()),
         false => Err(gone(&place)),
     }
-}
-
-fn gone(place: &Place) -> Failure {
-    Failure::new(
-        ErrorKind::NotFound,
-        format!(
-            "what was staged for `{}` is gone: it was discarded",
-            place.written()
-        ),
-    )
 }
 
 /// Removes a staged object. Done already is success; a published object stays.

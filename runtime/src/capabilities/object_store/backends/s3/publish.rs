@@ -9,7 +9,7 @@ use super::token::Token;
 use super::{folder_key, id_of, is_taken};
 use crate::capabilities::aws::{self, Aws};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
-use crate::capabilities::object_store::backends::{Leftover, check_run};
+use crate::capabilities::object_store::backends::{Leftover, check_run, gone};
 use crate::capabilities::object_store::grant::{Access, Grant, Place};
 
 /// Makes a staged object visible. Done already is success.
@@ -97,16 +97,6 @@ pub async fn check_staged(aws: &Aws, grant: &Grant, token: &str) -> Result<()> {
         },
         Err(error) => Err(aws::failure(place.written(), &error)),
     }
-}
-
-fn gone(place: &Place) -> Failure {
-    Failure::new(
-        ErrorKind::NotFound,
-        format!(
-            "what was staged for `{}` is gone: it was discarded",
-            place.written()
-        ),
-    )
 }
 
 /// Removes a staged object. Done already is success; a published object stays.
