@@ -61,6 +61,7 @@ guests: target ## Build the connectors and the hostile test guests into guests/d
 	install_if_new $(WASM)/reader_rest.wasm guests/dist/rest.wasm; \
 	install_if_new $(WASM)/writer_parquet.wasm guests/dist/parquet.wasm; \
 	install_if_new $(WASM)/writer_encrypted_s3.wasm guests/dist/encrypted-s3.wasm; \
+	install_if_new $(WASM)/writer_iceberg.wasm guests/dist/iceberg.wasm; \
 	install_if_new $(WASM)/writer_discard.wasm guests/dist/discard.wasm; \
 	install_if_new $(WASM)/flaky.wasm guests/dist/test/flaky.wasm; \
 	install_if_new $(WASM)/hostile.wasm guests/dist/test/hostile.wasm; \
@@ -86,6 +87,7 @@ venv:
 servers:
 	@tests/support/http.sh install $(abspath $(VENV))-http
 	@tests/support/aws.sh install $(abspath $(VENV))-aws
+	@tests/support/venv.sh $(abspath $(VENV))-iceberg tests/support/iceberg/requirements.txt
 
 soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (half an hour)
 	@echo "== hundreds of kills"

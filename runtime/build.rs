@@ -12,6 +12,7 @@ fn main() {
         "rest",
         "parquet",
         "encrypted-s3",
+        "iceberg",
         "discard",
     ] {
         let file = dist.join(format!("{name}.wasm"));

@@ -124,11 +124,9 @@ fn names_what_is_there_when_a_connector_is_unknown() {
     assert_eq!(code, 2);
     let error = &report["errors"][0];
     assert_eq!(error["message"], "there is no connector `nowhere`");
-    assert!(
-        error["hint"].as_str().unwrap().contains(
-            "built in are `csv`, `postgres`, `rest`, `parquet`, `encrypted-s3`, `discard`"
-        )
-    );
+    assert!(error["hint"].as_str().unwrap().contains(
+        "built in are `csv`, `postgres`, `rest`, `parquet`, `encrypted-s3`, `iceberg`, `discard`"
+    ));
     assert_eq!(error["location"]["line"], 2);
 }
 

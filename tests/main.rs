@@ -10,6 +10,7 @@ mod encrypted;
 mod exactly_once;
 mod flights;
 mod grants;
+mod iceberg;
 mod kms;
 mod postgres;
 mod process;

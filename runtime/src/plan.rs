@@ -232,7 +232,7 @@ fn unknown_capability(endpoint: &Endpoint, capability: &str) -> Error {
     )
     .at(endpoint.grant_location(capability))
     .hint(format!(
-        "`grants` under `{}` may name `http`, `kms`, `object-store`, `postgres` and `files`",
+        "`grants` under `{}` may name `http`, `iceberg`, `kms`, `object-store`, `postgres` and `files`",
         section(endpoint.role)
     ))
 }

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind, Result};
 use crate::job::{Endpoint, Implementation, Role};
 
 /// Name and bytes of each built-in connector. `make guests` builds them.
-static BUILT_IN: [(&str, &[u8]); 6] = [
+static BUILT_IN: [(&str, &[u8]); 7] = [
     ("csv", include_bytes!("../../guests/dist/csv.wasm")),
     (
         "postgres",
@@ -21,6 +21,7 @@ static BUILT_IN: [(&str, &[u8]); 6] = [
         "encrypted-s3",
         include_bytes!("../../guests/dist/encrypted-s3.wasm"),
     ),
+    ("iceberg", include_bytes!("../../guests/dist/iceberg.wasm")),
     ("discard", include_bytes!("../../guests/dist/discard.wasm")),
 ];
 

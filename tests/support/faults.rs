@@ -1,4 +1,5 @@
-//! A proxy between a program and SeaweedFS that does to S3 requests what networks and busy services do.
+//! A proxy between a program and SeaweedFS that does to requests of S3, and of the Iceberg REST catalog, what networks and
+//! busy services do.
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -19,6 +20,8 @@ pub enum Fault {
     DoneButCut,
     /// The answer ends within its body.
     HalfAnswer,
+    /// The server hears it two seconds late.
+    Slow,
     /// The request is kept, and nothing answers it; the server hears nothing.
     Silence,
 }
@@ -40,8 +43,13 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// It lives as long as the process.
+    /// In front of S3. It lives as long as the process.
     pub fn start(rules: &[Rule]) -> Self {
+        Self::start_before("seaweedfs", rules)
+    }
+
+    /// In front of one of the servers of `aws.sh`.
+    pub fn start_before(server: &'static str, rules: &[Rule]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let proxy = Self {
             port: listener.local_addr().unwrap().port(),
@@ -55,7 +63,7 @@ impl Proxy {
             for client in listener.incoming().flatten() {
                 let (rules, seen, applied) = (rules.clone(), seen.clone(), applied.clone());
                 let kept = kept.clone();
-                std::thread::spawn(move || serve(client, &rules, &seen, &applied, &kept));
+                std::thread::spawn(move || serve(client, server, &rules, &seen, &applied, &kept));
             }
         });
         proxy
@@ -78,6 +86,7 @@ impl Proxy {
 
 fn serve(
     mut client: TcpStream,
+    server: &str,
     rules: &[Rule],
     seen: &Mutex<Vec<&'static str>>,
     applied: &Mutex<u32>,
@@ -110,7 +119,10 @@ fn serve(
         Some(Fault::Status(status, code)) => return answer(&mut client, status, code),
         _ => {}
     }
-    let mut response = forward(&head, &body)?;
+    if fault == Some(Fault::Slow) {
+        std::thread::sleep(Duration::from_secs(2));
+    }
+    let mut response = forward(server, &head, &body)?;
     match fault {
         Some(Fault::DoneButCut) => None,
         Some(Fault::DoneButStatus(status, code)) => answer(&mut client, status, code),
@@ -161,8 +173,8 @@ fn read_request(client: &mut TcpStream) -> Option<(String, Vec<u8>)> {
 }
 
 /// One connection for each request. The client's own headers are signed and stay as they are.
-fn forward(head: &str, body: &[u8]) -> Option<Vec<u8>> {
-    let endpoint = aws::servers().endpoint("seaweedfs");
+fn forward(server: &str, head: &str, body: &[u8]) -> Option<Vec<u8>> {
+    let endpoint = aws::servers().endpoint(server);
     let mut server = TcpStream::connect(endpoint.strip_prefix("http://")?).ok()?;
     let head = head.strip_suffix("\r\n")?;
     server
@@ -183,6 +195,15 @@ fn operation(head: &str) -> &'static str {
             .split('&')
             .any(|pair| pair.split('=').next() == Some(name))
     };
+    if let Some(path) = target.strip_prefix("/v1/") {
+        let path = path.split('?').next().unwrap_or(path);
+        return match (method, path.rsplit('/').nth(1), path.ends_with("/tables")) {
+            ("POST", Some("tables"), _) => "CommitTable",
+            ("POST", _, true) => "CreateTable",
+            ("GET", Some("tables"), _) => "LoadTable",
+            _ => "other",
+        };
+    }
     match method {
         "POST" if has("uploads") => "CreateMultipartUpload",
         "POST" if has("uploadId") => "CompleteMultipartUpload",

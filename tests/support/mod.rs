@@ -3,6 +3,7 @@
 pub mod aws;
 pub mod faults;
 pub mod http;
+pub mod iceberg;
 pub mod postgres;
 
 use std::path::{Path, PathBuf};

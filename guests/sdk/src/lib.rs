@@ -101,6 +101,7 @@
 //!   `"x-dativo-grants": [{"capability": "object-store", "access": "read", "target": "{file_path}"}]`.
 //! - **Sealed files.** [`kms`] seals bytes under a master key that the job grants, before they go to
 //!   storage; no key enters the component.
+//! - **Tables.** [`iceberg`] writes the data files of an Iceberg table and commits them in one snapshot.
 //! - **Databases.** [`postgres`] reads rows straight into memory of the host;
 //!   [`Batches::next_from_host`] hands them on without a copy, and [`Reader::discover`] says what
 //!   there is to read.
@@ -122,7 +123,7 @@ pub mod writer;
 
 pub use bindings::capabilities::dativo::connector::data::{Blob, Partition, RecordBatch, Schema};
 pub use bindings::capabilities::dativo::connector::{
-    http, json, kms, log, object_store, parquet, postgres,
+    http, iceberg, json, kms, log, object_store, parquet, postgres,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use reader::{Batches, Column, Dataset, Reader};

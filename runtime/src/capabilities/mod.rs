@@ -7,6 +7,7 @@ pub mod aws;
 mod egress;
 pub mod failure;
 pub mod http;
+pub mod iceberg;
 pub mod json;
 pub mod kms;
 pub mod object_store;
@@ -30,9 +31,13 @@ struct Capability {
     needs_grant: bool,
 }
 
-const CAPABILITIES: [Capability; 6] = [
+const CAPABILITIES: [Capability; 7] = [
     Capability {
         name: "http",
+        needs_grant: true,
+    },
+    Capability {
+        name: "iceberg",
         needs_grant: true,
     },
     Capability {
@@ -83,6 +88,7 @@ pub fn needs_grant(name: &str) -> bool {
 pub fn shown(capability: &str, target: &str) -> String {
     match capability {
         "http" => http::shown(target),
+        "iceberg" => iceberg::shown(target),
         "kms" => kms::shown(target),
         "postgres" => postgres::shown(target),
         _ => target.to_owned(),
@@ -93,6 +99,7 @@ pub fn shown(capability: &str, target: &str) -> String {
 #[derive(Clone, Default)]
 pub struct Granted {
     pub http: Option<Arc<http::Access>>,
+    pub iceberg: Option<Arc<iceberg::Access>>,
     pub kms: Option<Arc<kms::Access>>,
     pub object_store: Option<Arc<object_store::Access>>,
     pub postgres: Option<Arc<postgres::Access>>,
@@ -105,6 +112,7 @@ impl Granted {
     pub fn for_inspection() -> Self {
         Self {
             http: Some(Arc::new(http::Access::none())),
+            iceberg: Some(Arc::new(iceberg::Access::none())),
             kms: Some(Arc::new(kms::Access::none())),
             object_store: Some(Arc::new(object_store::Access::none())),
             postgres: Some(Arc::new(postgres::Access::none())),
@@ -122,6 +130,9 @@ pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<(
     imports::parquet::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     if granted.http.is_some() {
         imports::http::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    }
+    if granted.iceberg.is_some() {
+        imports::iceberg::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     }
     if granted.kms.is_some() {
         imports::kms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

@@ -12,6 +12,7 @@ pub mod imports {
             "dativo:connector/data.record-batch": crate::data::HostBatch,
             "dativo:connector/data.blob": crate::data::HostBlob,
             "dativo:connector/http.client": crate::capabilities::http::HostClient,
+            "dativo:connector/iceberg.data-files": crate::capabilities::iceberg::HostDataFiles,
             "dativo:connector/json.document": crate::capabilities::json::HostDocument,
             "dativo:connector/kms.sealer": crate::capabilities::kms::HostSealer,
             "dativo:connector/object-store.upload": crate::capabilities::object_store::HostUpload,
@@ -22,7 +23,7 @@ pub mod imports {
         },
     });
     pub use self::dativo::connector::{
-        data, http, json, kms, log, object_store, parquet, postgres, types,
+        data, http, iceberg, json, kms, log, object_store, parquet, postgres, types,
     };
 }
 
@@ -36,6 +37,7 @@ pub mod reader {
             "dativo:connector/types": super::imports::types,
             "dativo:connector/data": super::imports::data,
             "dativo:connector/http": super::imports::http,
+            "dativo:connector/iceberg": super::imports::iceberg,
             "dativo:connector/json": super::imports::json,
             "dativo:connector/kms": super::imports::kms,
             "dativo:connector/log": super::imports::log,
@@ -56,6 +58,7 @@ pub mod writer {
             "dativo:connector/types": super::imports::types,
             "dativo:connector/data": super::imports::data,
             "dativo:connector/http": super::imports::http,
+            "dativo:connector/iceberg": super::imports::iceberg,
             "dativo:connector/json": super::imports::json,
             "dativo:connector/kms": super::imports::kms,
             "dativo:connector/log": super::imports::log,

@@ -173,6 +173,8 @@ impl Loaded {
             run_id: String::new(),
             job: String::new(),
             tenant: String::new(),
+            reader: ComponentRef::default(),
+            writer: ComponentRef::default(),
             instance: self.who(),
             secrets: Arc::default(),
         };
@@ -354,7 +356,7 @@ mod tests {
     fn refuses_imports_that_the_runtime_does_not_have() {
         let refused = |imports: &[&str]| required(&list(imports)).err().is_some();
         assert!(refused(&["wasi:http/types@0.2.0"]));
-        assert!(refused(&["dativo:connector/iceberg@0.1.0"]));
+        assert!(refused(&["dativo:connector/kafka@0.1.0"]));
         assert!(refused(&["dativo:connector/data@0.2.0"]));
         assert!(refused(&["env"]));
         assert_eq!(

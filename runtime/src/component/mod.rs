@@ -46,6 +46,9 @@ pub struct Scope {
     pub run_id: String,
     pub job: String,
     pub tenant: String,
+    /// The components of the job, for records of who wrote what.
+    pub reader: ComponentRef,
+    pub writer: ComponentRef,
     /// `reader csv, split 1`.
     pub instance: String,
     pub secrets: Arc<Secrets>,

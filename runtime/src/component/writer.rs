@@ -63,7 +63,7 @@ pub struct Run {
 }
 
 /// Which component took part in a run.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ComponentRef {
     pub name: String,
     pub version: String,

@@ -267,12 +267,13 @@ impl Builder<'_> {
 }
 
 /// Where secrets may stand: where components read, for the proxy, and in credentials.
-const CONFIGS: [&str; 9] = [
+const CONFIGS: [&str; 10] = [
     "/source/reader/config",
     "/target/writer/config",
     "/target/warehouse",
     "/target/namespace",
     "/target/table",
+    "/target/catalog",
     "/http/proxy",
     "/aws/access_key_id",
     "/aws/secret_access_key",

@@ -44,25 +44,11 @@ impl Builder<'_> {
             parent: "/target",
             connector: "/target_connector",
         };
-        let Some(TargetSpec {
-            writer,
-            warehouse,
-            namespace,
-            table,
-        }) = spec
-        else {
+        let Some(mut spec) = spec else {
             return self.endpoint(None, connector, &place);
         };
-        let mut table_config = Map::new();
-        for (key, value) in [
-            ("warehouse", warehouse),
-            ("namespace", namespace),
-            ("table", table),
-        ] {
-            if let Some(value) = value {
-                table_config.insert(key.to_owned(), value.into());
-            }
-        }
+        let writer = spec.writer.take();
+        let table_config = table_config(spec);
         let Some(first) = table_config.keys().next() else {
             return self.endpoint(writer, connector, &place);
         };
@@ -179,6 +165,41 @@ impl Builder<'_> {
             grants: spec.grants.unwrap_or_default(),
         })
     }
+}
+
+/// The config of the writer `iceberg`: what stands under `target` beside `writer`.
+fn table_config(spec: TargetSpec) -> Map<String, Value> {
+    let TargetSpec {
+        writer: _,
+        warehouse,
+        namespace,
+        table,
+        catalog,
+        partition_by,
+        sort_by,
+        mode,
+        key,
+        schema_evolution,
+        compression,
+        target_file_size,
+    } = spec;
+    let keys = [
+        ("warehouse", warehouse.map(Value::from)),
+        ("namespace", namespace.map(Value::from)),
+        ("table", table.map(Value::from)),
+        ("catalog", catalog.map(Value::from)),
+        ("partition_by", partition_by.map(Value::from)),
+        ("sort_by", sort_by.map(Value::from)),
+        ("mode", mode.map(Value::from)),
+        ("key", key.map(Value::from)),
+        ("schema_evolution", schema_evolution.map(Value::from)),
+        ("compression", compression.map(Value::from)),
+        ("target_file_size", target_file_size.map(|size| size.0)),
+    ];
+    let given = keys
+        .into_iter()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?)));
+    given.collect()
 }
 
 /// One side of a job, and where it stands in the file.

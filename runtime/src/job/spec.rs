@@ -83,7 +83,7 @@ pub struct TargetSpec {
     /// The component that writes.
     pub writer: Option<EndpointSpec>,
 
-    /// Iceberg: where the tables are kept, such as `s3://lake/acme/`. With `namespace` and `table` it stands for the built-in writer `iceberg` with these three as its config.
+    /// Iceberg: where the tables are kept, such as `s3://lake/acme/`. With `namespace` and `table` it stands for the built-in writer `iceberg`, with these keys and those below as its config.
     #[schemars(length(min = 1))]
     pub warehouse: Option<String>,
 
@@ -94,6 +94,30 @@ pub struct TargetSpec {
     /// Iceberg: the name of the table.
     #[schemars(length(min = 1))]
     pub table: Option<String>,
+
+    /// Iceberg: who knows which metadata of the table is the current one: `{type: sql, uri: …}` or `{type: rest, uri: …}` (`docs/iceberg.md`). `${SECRET:NAME}` in any text is filled in by the host. Default: the SQL catalog `default` in `.dativo/catalog.db`.
+    pub catalog: Option<Map<String, Value>>,
+
+    /// Iceberg: how a new table is partitioned, such as `["region", "day(created_at)", "bucket(16, id)"]`. Default: not at all.
+    pub partition_by: Option<Vec<String>>,
+
+    /// Iceberg: how rows are sorted inside of each file of a new table, such as `["id", "created_at desc"]`. Default: as they come.
+    pub sort_by: Option<Vec<String>>,
+
+    /// Iceberg: what a run does to the rows that are there: `append`, `overwrite`, `overwrite_partitions` or `upsert`. Default: `append`.
+    pub mode: Option<String>,
+
+    /// Iceberg, with `mode: upsert`: the columns that tell rows apart.
+    pub key: Option<Vec<String>>,
+
+    /// Iceberg: `allow` or `refuse` that a run adds columns to the table, widens their types and makes them optional. Default: `allow`.
+    pub schema_evolution: Option<String>,
+
+    /// Iceberg: `zstd`, `snappy` or `none`. Default: `zstd`.
+    pub compression: Option<String>,
+
+    /// Iceberg: a file is closed once it is this long. Default `512MiB`, from `64KiB`.
+    pub target_file_size: Option<Size>,
 }
 
 /// Where the rows go that break a contract of mode `warn`.

@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use super::places;
-use crate::capabilities::{Granted, http, kms, object_store, postgres};
+use crate::capabilities::{Granted, http, iceberg, kms, object_store, postgres};
 use crate::component::{
     Components, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
@@ -188,6 +188,8 @@ impl Ready {
                 run_id: run_id.to_owned(),
                 job: self.job.clone(),
                 tenant: self.tenant.clone(),
+                reader: self.reader.component.reference(),
+                writer: self.writer.component.reference(),
                 instance,
                 secrets: self.secrets.clone(),
             },
@@ -218,6 +220,10 @@ impl Side {
             .then(|| http::Access::new(plan.targets("http"), secrets, tenant, &job.http))
             .transpose()
             .map_err(|error| error.at(endpoint.implementation_location()))?;
+        let iceberg = uses("iceberg")
+            .then(|| iceberg::Access::new(plan.targets("iceberg"), secrets, &job.aws))
+            .transpose()
+            .map_err(|error| error.at(endpoint.implementation_location()))?;
         let kms = uses("kms")
             .then(|| kms::Access::new(plan.targets("kms"), secrets, &job.aws))
             .transpose()
@@ -227,6 +233,7 @@ impl Side {
         let granted = Granted {
             http: http.map(Arc::new),
             object_store: object_store.clone(),
+            iceberg: iceberg.map(Arc::new),
             kms: kms.map(Arc::new),
             postgres: postgres.map(Arc::new),
             files: plan.files().map(Into::into).collect(),

@@ -10,6 +10,7 @@ mod host;
 mod name;
 
 pub use backends::Leftover;
+pub use backends::local::file_failure;
 pub use backends::s3::Fixed;
 pub use host::{HostByteStream, HostUpload};
 

@@ -17,14 +17,15 @@ use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
 use parquet::encryption::encrypt::FileEncryptionProperties;
 use parquet::errors::ParquetError;
-use parquet::file::metadata::KeyValue;
+use parquet::file::metadata::{KeyValue, ParquetMetaData};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
 use parquet::schema::types::ColumnPath;
 
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use choice::{Choice, choices};
 pub use encryption::{Encryption, FileKey};
-use interval::{stored_schema, stored_values};
+use interval::stored_schema;
+pub use interval::stored_values;
 
 /// A row group ends here, in encoded bytes: readers take a row group as their unit of work, and the encoder holds
 /// the open one in memory. A table of 50 columns gets some 40,000 rows a group, one of 16 some 350,000.
@@ -59,6 +60,8 @@ pub struct Encoder {
     writer: Writer,
     rows: u64,
     rows_per_look: usize,
+    /// Of a finished file.
+    metadata: Option<ParquetMetaData>,
 }
 
 enum Writer {
@@ -104,6 +107,7 @@ impl Encoder {
             writer: Writer::Fresh(options),
             rows: 0,
             rows_per_look,
+            metadata: None,
         })
     }
 
@@ -155,8 +159,13 @@ impl Encoder {
         let finished = writer.finish();
         let bytes = writer.bytes_written() as u64;
         self.writer = Writer::Gone(bytes);
-        finished.map_err(|error| broken(&error))?;
+        self.metadata = Some(finished.map_err(|error| broken(&error))?);
         Ok(())
+    }
+
+    /// What the footer of a finished file says, once.
+    pub fn take_metadata(&mut self) -> Option<ParquetMetaData> {
+        self.metadata.take()
     }
 
     /// The writer, made for a file that begins with `first` where there is none yet.

@@ -7,5 +7,5 @@ mod client;
 mod host;
 
 // Used without components by `examples/postgres_native.rs`.
-pub use client::{Encoder, Encryption, FileKey};
+pub use client::{Encoder, Encryption, FileKey, stored_values};
 pub use host::HostEncoder;

@@ -1,6 +1,6 @@
 //! Connections and the rows that come over them: the driver of the capability, without wasm.
 //!
-//! `client/wire.rs` frames messages, `connect.rs` logs in, `session.rs` runs statements, `pool.rs` keeps connections;
+//! `client/wire.rs` frames messages, `connect.rs` logs in, `session.rs` runs statements, `writer.rs` those that write, `pool.rs` keeps connections;
 //! `decode/` makes Arrow columns of rows where they lie in the input buffer.
 
 mod connect;
@@ -9,6 +9,9 @@ mod pool;
 mod session;
 mod tls;
 mod wire;
+mod writer;
+
+pub use writer::{Fault, Writer};
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -12,6 +12,7 @@ mod server;
 
 // Used without components by `examples/postgres_native.rs`.
 pub use client::{Connection, Reading};
+pub use client::{Fault, Writer};
 pub use grant::shown;
 pub use host::{HostConnection, HostRows};
 

@@ -181,6 +181,11 @@ impl Session {
             self.sync().await?;
             return Err(failure);
         }
+        self.run(parameters).await
+    }
+
+    /// Runs the prepared statement, and gives its rows as text.
+    pub async fn run(&mut self, parameters: &[Option<String>]) -> Result<Rows> {
         self.start(parameters, &[]).await?;
         let (mut rows, mut bytes, mut failure) = (Rows::new(), 0, None);
         loop {
@@ -235,7 +240,7 @@ impl Session {
     }
 
     /// Runs statements of the host's own.
-    async fn simple(&mut self, statements: &str) -> Result<()> {
+    pub async fn simple(&mut self, statements: &str) -> Result<()> {
         frontend::query(statements, &mut self.wire.output).map_err(unsendable)?;
         self.wire.send().await?;
         self.ready().await

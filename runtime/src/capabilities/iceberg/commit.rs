@@ -1,0 +1,534 @@
+//! Commits: one snapshot for each run, decided by the table itself.
+//!
+//! A commit names the snapshot that it follows, and a catalog takes one successor of each. So an attempt whose answer was lost
+//! either is in the table when it is read again, or cannot land once another attempt did. What was staged is deleted by
+//! `abort` alone, and only where no attempt may still land: each leaves its metadata files until it is known to be refused.
+
+use std::collections::{HashMap, HashSet};
+
+use iceberg::TableUpdate;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use sha2::{Digest, Sha256};
+
+use super::catalog::{Commit, Loaded};
+use super::data_files::StagedFile;
+use super::history::{self, Landed, Owner};
+use super::retry::Retry;
+use super::snapshot::{Change, Removes};
+use super::table::Table;
+use super::target::Mode;
+use super::warehouse::Warehouse;
+use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::component::ComponentRef;
+use crate::pipeline::crash;
+
+/// Larger states do not belong into metadata that every reader of the table loads.
+const MAX_STATE_BYTES: usize = 1 << 20;
+
+/// The version of the contract that a snapshot was written under.
+const CONTRACT: &str = "0.1.0";
+
+/// The format of a receipt.
+const RECEIPT_FORMAT: u32 = 1;
+
+/// Who commits, from the scope of the instance.
+pub struct Committer {
+    pub run: String,
+    pub owner: Owner,
+    pub reader: ComponentRef,
+    pub writer: ComponentRef,
+}
+
+/// What a split staged, as it stands in the warehouse.
+#[derive(Serialize, Deserialize)]
+pub struct Staged {
+    pub run: String,
+    pub split: u32,
+    /// Of the table.
+    pub table: uuid::Uuid,
+    pub schema: i32,
+    pub files: Vec<StagedFile>,
+}
+
+/// A data file of a run.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Written {
+    pub path: String,
+    pub rows: u64,
+    pub bytes: u64,
+    pub sha256: String,
+}
+
+/// The files of a run: what its snapshot's summary has no room for.
+#[derive(Serialize, Deserialize)]
+pub struct Receipt {
+    pub format: u32,
+    pub run: String,
+    pub tenant: String,
+    pub job: String,
+    pub files: Vec<Written>,
+}
+
+/// A run that is in the table, with its files.
+pub struct Committed {
+    pub landed: Landed,
+    pub files: Vec<Written>,
+}
+
+/// Folders of a run inside of the table; each ends in `/`.
+pub struct Folders {
+    pub data: String,
+    pub metadata: String,
+}
+
+impl Folders {
+    pub fn new(location: &str, run: &str) -> Self {
+        let location = location.trim_end_matches('/');
+        Self {
+            data: format!("{location}/data/{run}/"),
+            metadata: format!("{location}/metadata/{run}/"),
+        }
+    }
+}
+
+impl Committed {
+    /// The snapshot and its counts, as JSON.
+    pub fn details(&self, table: &Table) -> String {
+        let count = |key: &str| {
+            self.landed
+                .summary
+                .get(key)
+                .and_then(|text| text.parse::<u64>().ok())
+        };
+        json!({
+            "table": table.name.to_string(),
+            "snapshot_id": self.landed.snapshot,
+            "added_rows": count("added-records"),
+            "deleted_rows": count("deleted-records"),
+            "total_rows": count("total-records"),
+        })
+        .to_string()
+    }
+}
+
+/// Commits what every split staged, with the state.
+pub async fn commit(
+    table: &Table,
+    committer: &Committer,
+    base: Option<&str>,
+    staged: &[String],
+    state: Option<String>,
+) -> Result<Committed> {
+    if let Some(state) = &state {
+        check_state(table, state)?;
+    }
+    let mut loaded = table.reload().await?;
+    let warehouse = table.warehouse(&loaded.metadata)?;
+    let folders = Folders::new(loaded.metadata.location(), &committer.run);
+    if let Some(landed) = find(&loaded, committer) {
+        return finish(&warehouse, &folders, landed).await;
+    }
+    let staged = read(&warehouse, &folders, committer, staged).await?;
+    let files: Vec<Written> = staged
+        .iter()
+        .flat_map(|split| &split.files)
+        .map(written)
+        .collect();
+    let receipt = Receipt {
+        format: RECEIPT_FORMAT,
+        run: committer.run.clone(),
+        tenant: committer.owner.tenant.clone(),
+        job: committer.owner.job.clone(),
+        files,
+    };
+    let mut change = change(table, &loaded, &folders, &staged)?;
+    let landed = save(&warehouse, &folders, &receipt, &change, state).await?;
+    change.properties = summary(committer, &receipt, &landed);
+    let mut retry = Retry::new(loaded.metadata.properties());
+    // An attempt may have landed, or may still: its answer was lost.
+    let mut unknown: Option<Failure> = None;
+    loop {
+        check_base(&loaded, committer, base)?;
+        check_table(table, &loaded, &staged)?;
+        let mut prepared = change.prepare(&loaded.metadata, &warehouse).await?;
+        let last = serde_json::to_string(&landed)
+            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+        prepared.updates.push(TableUpdate::SetProperties {
+            updates: HashMap::from([(history::property(&committer.owner), last)]),
+        });
+        crash::point("iceberg-prepared");
+        let sent = table
+            .catalog
+            .commit(
+                &table.name,
+                &loaded,
+                prepared.requirements,
+                prepared.updates,
+            )
+            .await;
+        crash::point("iceberg-committed");
+        let failure = match sent {
+            Commit::Landed(after) => {
+                let landed = find(&after, committer).unwrap_or(landed);
+                return finish(&warehouse, &folders, landed).await;
+            }
+            Commit::Refused(failure) => {
+                if unknown.is_none() {
+                    withdraw(&warehouse, &folders).await;
+                    return Err(failure);
+                }
+                failure
+            }
+            Commit::Conflict(failure) => failure,
+            Commit::Unknown(failure) => {
+                unknown = Some(failure.clone());
+                failure
+            }
+        };
+        let goes_on = retry.wait().await;
+        // What became of the attempts is for the table to say.
+        loaded = match table.reload().await {
+            Ok(loaded) => loaded,
+            Err(error) if unknown.is_some() => return Err(lost(table, &error)),
+            Err(error) => return Err(error),
+        };
+        if let Some(landed) = find(&loaded, committer) {
+            return finish(&warehouse, &folders, landed).await;
+        }
+        if !goes_on {
+            if unknown.is_some() {
+                return Err(lost(table, &failure));
+            }
+            withdraw(&warehouse, &folders).await;
+            return Err(Failure::new(
+                ErrorKind::Rejected,
+                format!("the table `{}` changed with every attempt: {}", table.name, failure.message),
+            )
+            .hint("run the job again; with many writers, raise the table's `commit.retry.num-retries`"));
+        }
+    }
+}
+
+/// Removes the data files of a run, unless it is in the table, or may still come into it.
+pub async fn abort(table: &Table, committer: &Committer) -> Result<()> {
+    let Some(loaded) = table.load().await? else {
+        return Ok(());
+    };
+    let warehouse = table.warehouse(&loaded.metadata)?;
+    let folders = Folders::new(loaded.metadata.location(), &committer.run);
+    if find(&loaded, committer).is_some() {
+        return Ok(());
+    }
+    if !warehouse.list(&folders.metadata).await?.is_empty() {
+        let (run_id, table) = (committer.run.clone(), table.name.to_string());
+        tracing::warn!(
+            run_id,
+            table,
+            folder = folders.data,
+            "a commit of the run was sent and is not in the table; its files stay, since it may still land"
+        );
+        return Ok(());
+    }
+    for (url, _) in warehouse.list(&folders.data).await? {
+        warehouse.remove(&url).await?;
+    }
+    Ok(())
+}
+
+/// The last commit of a job.
+pub async fn last_commit(table: &Table, owner: &Owner) -> Result<Option<Committed>> {
+    let Some(loaded) = table.load().await? else {
+        return Ok(None);
+    };
+    let Some(landed) = history::runs(&loaded.metadata, owner).into_iter().next() else {
+        return Ok(None);
+    };
+    let warehouse = table.warehouse(&loaded.metadata)?;
+    let files = files(&warehouse, &landed).await?;
+    Ok(Some(Committed { landed, files }))
+}
+
+/// The files of a run that is in the table, as its receipt has them; none where somebody removed it.
+pub async fn files(warehouse: &Warehouse, landed: &Landed) -> Result<Vec<Written>> {
+    let bytes = match warehouse.read(&landed.receipt).await {
+        Ok(bytes) => bytes,
+        Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(failure) => return Err(failure),
+    };
+    let receipt: Receipt = serde_json::from_slice(&bytes).map_err(|error| {
+        let message = format!("`{}` is no receipt of a run: {error}", landed.receipt);
+        Failure::new(ErrorKind::Rejected, message).hint("restore it, or remove it")
+    })?;
+    Ok(receipt.files)
+}
+
+fn find(loaded: &Loaded, committer: &Committer) -> Option<Landed> {
+    let runs = history::runs(&loaded.metadata, &committer.owner);
+    runs.into_iter().find(|landed| landed.run == committer.run)
+}
+
+/// The job's last commit must be the one that the run began after.
+fn check_base(loaded: &Loaded, committer: &Committer, base: Option<&str>) -> Result<()> {
+    let runs = history::runs(&loaded.metadata, &committer.owner);
+    let last = runs.first().map(|landed| landed.run.as_str());
+    if last == base {
+        return Ok(());
+    }
+    let message = format!(
+        "another run of the job committed meanwhile: {}",
+        last.unwrap_or("none is left in the table")
+    );
+    Err(Failure::new(ErrorKind::Rejected, message)
+        .hint("let one machine at a time run a job; run it again to read what is new"))
+}
+
+/// What was staged must still fit the table.
+fn check_table(table: &Table, loaded: &Loaded, staged: &[Staged]) -> Result<()> {
+    let metadata = &loaded.metadata;
+    let replaced = staged.iter().any(|split| split.table != metadata.uuid());
+    let spec = metadata.default_partition_spec_id();
+    let files = || staged.iter().flat_map(|split| &split.files);
+    let what = match () {
+        () if replaced => "was replaced by another",
+        () if files().any(|file| file.spec_id != spec) => "was given other partitions",
+        () => return Ok(()),
+    };
+    let message = format!(
+        "the table `{}` {what} while the run wrote to it",
+        table.name
+    );
+    Err(Failure::new(ErrorKind::Rejected, message).hint("run the job again"))
+}
+
+fn check_state(table: &Table, state: &str) -> Result<()> {
+    if state.len() > MAX_STATE_BYTES {
+        let message = format!(
+            "the reader's state has {} bytes; a snapshot takes {MAX_STATE_BYTES}",
+            state.len()
+        );
+        return Err(Failure::new(ErrorKind::LimitExceeded, message)
+            .hint("read fewer streams or files with one job"));
+    }
+    if matches!(
+        table.target.mode,
+        Mode::Overwrite | Mode::OverwritePartitions
+    ) {
+        return Err(Failure::new(
+            ErrorKind::Rejected,
+            "the reader reads what is new since its last run, and `mode: overwrite` would drop what it read before",
+        )
+        .hint("write `mode: append`, or let the reader read everything each time"));
+    }
+    Ok(())
+}
+
+/// What every split staged, from where only the host writes; each file must be there, as long as it was.
+async fn read(
+    warehouse: &Warehouse,
+    folders: &Folders,
+    committer: &Committer,
+    staged: &[String],
+) -> Result<Vec<Staged>> {
+    let foreign = |name: &str| {
+        let message = format!("`{}` was not staged by this run", name.escape_debug());
+        Failure::new(ErrorKind::Denied, message)
+    };
+    let mut splits: Vec<Staged> = Vec::with_capacity(staged.len());
+    for name in staged {
+        let is_plain = name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
+        if !is_plain || !name.ends_with(".staged.json") {
+            return Err(foreign(name));
+        }
+        let url = format!("{}{name}", folders.data);
+        let bytes = warehouse
+            .read(&url)
+            .await
+            .map_err(|failure| match failure.kind {
+                ErrorKind::NotFound => Failure::new(
+                    ErrorKind::Rejected,
+                    format!("`{url}`, which the run staged, is gone"),
+                )
+                .hint("run the job again"),
+                _ => failure,
+            })?;
+        let split: Staged = serde_json::from_slice(&bytes).map_err(|_| foreign(name))?;
+        if split.run != committer.run || splits.iter().any(|other| other.split == split.split) {
+            return Err(foreign(name));
+        }
+        splits.push(split);
+    }
+    splits.sort_by_key(|split| split.split);
+    if splits.iter().all(|split| split.files.is_empty()) {
+        return Ok(splits);
+    }
+    let there: HashMap<String, u64> = warehouse.list(&folders.data).await?.into_iter().collect();
+    for file in splits.iter().flat_map(|split| &split.files) {
+        if there.get(&file.path) != Some(&file.bytes) {
+            let message = format!(
+                "`{}`, which the run wrote, is gone or was changed",
+                file.path
+            );
+            return Err(Failure::new(ErrorKind::Rejected, message).hint("run the job again"));
+        }
+    }
+    Ok(splits)
+}
+
+fn change(table: &Table, loaded: &Loaded, folders: &Folders, staged: &[Staged]) -> Result<Change> {
+    let metadata = &loaded.metadata;
+    let mut added = Vec::new();
+    for split in staged {
+        let schema = metadata
+            .schema_by_id(split.schema)
+            .unwrap_or_else(|| metadata.current_schema());
+        for file in &split.files {
+            let spec = metadata.partition_spec_by_id(file.spec_id).ok_or_else(|| {
+                Failure::new(
+                    ErrorKind::Rejected,
+                    format!("the table has no partition spec {}", file.spec_id),
+                )
+            })?;
+            added.push(file.read(spec, schema)?);
+        }
+    }
+    let removes = match table.target.mode {
+        Mode::Append => Removes::Nothing,
+        Mode::Overwrite => Removes::All,
+        Mode::OverwritePartitions => Removes::Partitions,
+        Mode::Upsert => return Err(no_upsert()),
+    };
+    Ok(Change::new(added, removes, folders.metadata.clone()))
+}
+
+/// Before anything is read or written for it.
+pub fn check_mode(mode: Mode) -> Result<()> {
+    match mode {
+        Mode::Upsert => Err(no_upsert()),
+        _ => Ok(()),
+    }
+}
+
+fn no_upsert() -> Failure {
+    Failure::new(ErrorKind::InvalidConfig, "`mode: upsert` is not there yet")
+        .hint("write `mode: append` and take the newest row of each key when reading, or `mode: overwrite`")
+}
+
+/// Writes the list of the run's files, and gives what the table will say of the run.
+async fn save(
+    warehouse: &Warehouse,
+    folders: &Folders,
+    receipt: &Receipt,
+    change: &Change,
+    state: Option<String>,
+) -> Result<Landed> {
+    let text = serde_json::to_vec(receipt)
+        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+    let sha256 = Sha256::digest(&text);
+    let url = format!("{}receipt.json", folders.metadata);
+    warehouse.write_new(&url, text.into()).await?;
+    Ok(Landed {
+        run: receipt.run.clone(),
+        snapshot: change.snapshot_id,
+        state,
+        receipt: url,
+        receipt_sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+        summary: HashMap::new(),
+    })
+}
+
+/// The summary of the snapshot: who wrote what, from which code.
+fn summary(committer: &Committer, receipt: &Receipt, landed: &Landed) -> HashMap<String, String> {
+    let component = |reference: &ComponentRef| format!("{} {}", reference.name, reference.version);
+    let rows: u64 = receipt.files.iter().map(|file| file.rows).sum();
+    let pairs = [
+        (history::RUN, committer.run.clone()),
+        (history::TENANT, committer.owner.tenant.clone()),
+        (history::JOB, committer.owner.job.clone()),
+        ("dativo.reader", component(&committer.reader)),
+        ("dativo.reader-digest", committer.reader.digest.clone()),
+        ("dativo.writer", component(&committer.writer)),
+        ("dativo.writer-digest", committer.writer.digest.clone()),
+        ("dativo.contract-version", CONTRACT.to_owned()),
+        ("dativo.rows", rows.to_string()),
+        (history::RECEIPT, landed.receipt.clone()),
+        (history::RECEIPT_SHA256, landed.receipt_sha256.clone()),
+    ];
+    let state = landed.state.clone().map(|state| (history::STATE, state));
+    pairs
+        .into_iter()
+        .chain(state)
+        .map(|(key, value)| (key.to_owned(), value))
+        .collect()
+}
+
+fn written(file: &StagedFile) -> Written {
+    Written {
+        path: file.path.clone(),
+        rows: file.rows,
+        bytes: file.bytes,
+        sha256: file.sha256.clone(),
+    }
+}
+
+/// The run is in the table: what it staged beside is removed, such as files of a split that was read again.
+async fn finish(warehouse: &Warehouse, folders: &Folders, landed: Landed) -> Result<Committed> {
+    let files = files(warehouse, &landed).await?;
+    let kept: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    // Without its receipt there is no telling which files are the table's.
+    if !files.is_empty()
+        || landed
+            .summary
+            .get("dativo.rows")
+            .is_some_and(|rows| rows == "0")
+    {
+        let tidied = async {
+            for (url, _) in warehouse.list(&folders.data).await? {
+                if !kept.contains(url.as_str()) {
+                    warehouse.remove(&url).await?;
+                }
+            }
+            Ok::<_, Failure>(())
+        };
+        if let Err(failure) = tidied.await {
+            let (run_id, problem) = (landed.run.clone(), failure.to_string());
+            tracing::warn!(
+                run_id,
+                problem,
+                "the commit landed; what the run staged beside could not be removed"
+            );
+        }
+    }
+    Ok(Committed { landed, files })
+}
+
+/// No attempt landed, and none can: their metadata files are removed, which tells `abort` so.
+async fn withdraw(warehouse: &Warehouse, folders: &Folders) {
+    let removed = async {
+        for (url, _) in warehouse.list(&folders.metadata).await? {
+            warehouse.remove(&url).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    if let Err(failure) = removed.await {
+        let (folder, problem) = (folders.metadata.clone(), failure.to_string());
+        tracing::warn!(
+            folder,
+            problem,
+            "metadata of a refused commit could not be removed"
+        );
+    }
+}
+
+fn lost(table: &Table, cause: &Failure) -> Failure {
+    Failure::new(
+        ErrorKind::Unavailable,
+        format!(
+            "whether the commit to `{}` landed is not known: {}",
+            table.name, cause.message
+        ),
+    )
+    .hint("run the job again once the catalog answers: the table says what became of the commit")
+}

@@ -1,0 +1,62 @@
+//! Iceberg tables: data files written by the host, and snapshots that hold the state of the run.
+//!
+//! Grants name tables (`write s3://lake/acme sales.orders`) and catalogs (`catalog https://catalog.example`). The threats it
+//! bounds: a table, a catalog or a folder that the job does not name; a password of a catalog that goes elsewhere; files
+//! that a component names and did not write; a commit in the name of another tenant, job or run. Who commits comes from
+//! the run and never from the guest, and what was staged is read from where only the host can write.
+
+mod catalog;
+mod commit;
+mod conform;
+mod data_files;
+mod evolve;
+mod grant;
+mod history;
+mod host;
+mod retry;
+mod snapshot;
+mod table;
+mod target;
+mod types;
+mod warehouse;
+
+pub use grant::shown;
+pub use host::HostDataFiles;
+
+use std::sync::Arc;
+
+use crate::capabilities::aws::Aws;
+use crate::error::Result;
+use crate::job::{AwsSettings, Secrets};
+use grant::Grant;
+
+/// What one component may reach.
+pub struct Access {
+    grant: Grant,
+    secrets: Secrets,
+    aws: Arc<Aws>,
+}
+
+impl Access {
+    /// From the lines of a plan: `write s3://lake/acme sales.orders`, `catalog https://catalog.example`.
+    pub fn new<'a>(
+        lines: impl Iterator<Item = &'a str>,
+        secrets: &Secrets,
+        aws: &AwsSettings,
+    ) -> Result<Self> {
+        Ok(Self {
+            grant: Grant::parse(lines, secrets)?,
+            secrets: secrets.clone(),
+            aws: Aws::new(aws, secrets),
+        })
+    }
+
+    /// Reaches nothing.
+    pub fn none() -> Self {
+        Self {
+            grant: Grant::default(),
+            secrets: Secrets::default(),
+            aws: Aws::new(&AwsSettings::default(), &Secrets::default()),
+        }
+    }
+}

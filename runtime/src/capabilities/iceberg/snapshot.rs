@@ -1,0 +1,422 @@
+//! Snapshots: manifests, the manifest list and the updates that make them the table's current state.
+//!
+//! The crate `iceberg` commits appends alone and keeps its producer of snapshots to itself; this one is on its public types, and also
+//! takes files out. Specification: https://iceberg.apache.org/spec/#snapshots
+//!
+//! Writes metadata files, and does not ask the catalog.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use iceberg::io::FileIO;
+use iceberg::spec::{
+    DataFile, MAIN_BRANCH, Manifest, ManifestContentType, ManifestFile, ManifestList,
+    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, Operation, PartitionSpec, Snapshot,
+    SnapshotReference, SnapshotRetention, SnapshotSummaryCollector, Struct, Summary, TableMetadata,
+};
+use iceberg::{TableRequirement, TableUpdate};
+use tokio::task::JoinSet;
+use uuid::Uuid;
+
+use super::warehouse::Warehouse;
+use crate::capabilities::failure::{ErrorKind, Failure, Result};
+
+/// Manifests that are read side by side.
+const READING: usize = 8;
+
+/// The numbers of a summary that add up from one snapshot to the next: total, added, deleted.
+const TOTALS: [[&str; 3]; 6] = [
+    ["total-data-files", "added-data-files", "deleted-data-files"],
+    [
+        "total-delete-files",
+        "added-delete-files",
+        "removed-delete-files",
+    ],
+    ["total-records", "added-records", "deleted-records"],
+    ["total-files-size", "added-files-size", "removed-files-size"],
+    [
+        "total-position-deletes",
+        "added-position-deletes",
+        "removed-position-deletes",
+    ],
+    [
+        "total-equality-deletes",
+        "added-equality-deletes",
+        "removed-equality-deletes",
+    ],
+];
+
+/// Which of the table's files a snapshot takes out.
+pub enum Removes {
+    Nothing,
+    All,
+    /// All files of the partitions that a file is added to.
+    Partitions,
+    /// Those at these URLs.
+    Files(HashSet<String>),
+}
+
+/// One commit being made: the same for each attempt, whatever the table has become.
+pub struct Change {
+    pub snapshot_id: i64,
+    pub added: Vec<DataFile>,
+    pub removes: Removes,
+    /// Of the summary.
+    pub properties: HashMap<String, String>,
+    /// Where its metadata files go; ends in `/`.
+    pub folder: String,
+    /// The manifest of what is added, once it is written: it is the same for each attempt.
+    manifest: Option<ManifestFile>,
+}
+
+/// What the catalog is asked to do.
+pub struct Prepared {
+    pub requirements: Vec<TableRequirement>,
+    pub updates: Vec<TableUpdate>,
+}
+
+/// A live file of the table.
+pub struct Live {
+    pub file: DataFile,
+    pub spec_id: i32,
+}
+
+impl Change {
+    pub fn new(added: Vec<DataFile>, removes: Removes, folder: String) -> Self {
+        Self {
+            snapshot_id: i64::from_be_bytes(random()) & i64::MAX,
+            added,
+            removes,
+            properties: HashMap::new(),
+            folder,
+            manifest: None,
+        }
+    }
+
+    /// Replaces what is added and taken out, for the next attempt.
+    pub fn replace(&mut self, added: Vec<DataFile>, removes: Removes) {
+        self.added = added;
+        self.removes = removes;
+        self.manifest = None;
+    }
+
+    /// Writes the metadata files of a snapshot that follows the current one of `metadata`.
+    pub async fn prepare(
+        &mut self,
+        metadata: &TableMetadata,
+        warehouse: &Warehouse,
+    ) -> Result<Prepared> {
+        let files = Files {
+            io: FileIO::new_with_memory(),
+            warehouse: warehouse.clone(),
+        };
+        let mut summary = SnapshotSummaryCollector::default();
+        let spec = metadata.default_partition_spec();
+        let schema = metadata.current_schema();
+        for file in &self.added {
+            summary.add_file(file, schema.clone(), spec.clone());
+        }
+        let mut manifests = Vec::new();
+        let mut removed = 0_u64;
+        for manifest in current(metadata, &files).await? {
+            match self
+                .keep(metadata, &files, manifest, &mut summary, &mut removed)
+                .await?
+            {
+                Some(manifest) => manifests.push(manifest),
+                None => continue,
+            }
+        }
+        if self.manifest.is_none() && !self.added.is_empty() {
+            self.manifest = Some(self.add(metadata, &files).await?);
+        }
+        manifests.extend(self.manifest.clone());
+        let url = format!(
+            "{}snap-{}-{}.avro",
+            self.folder,
+            self.snapshot_id,
+            Uuid::new_v4()
+        );
+        let parent = metadata.current_snapshot_id();
+        let sequence = metadata.next_sequence_number();
+        let output = files.io.new_output(&url).map_err(broken)?;
+        let output = output.writer().await.map_err(broken)?;
+        let mut list = ManifestListWriter::v2(output, self.snapshot_id, parent, sequence);
+        list.add_manifests(manifests.into_iter()).map_err(broken)?;
+        list.close().await.map_err(broken)?;
+        files.save(&url).await?;
+        let operation = match (&self.removes, removed) {
+            (Removes::Nothing | Removes::Files(_) | Removes::Partitions, 0) => Operation::Append,
+            _ => Operation::Overwrite,
+        };
+        let counts = totals(metadata, summary.build());
+        let snapshot = Snapshot::builder()
+            .with_snapshot_id(self.snapshot_id)
+            .with_parent_snapshot_id(parent)
+            .with_sequence_number(sequence)
+            .with_timestamp_ms(now_ms().max(metadata.last_updated_ms()))
+            .with_manifest_list(url)
+            .with_summary(Summary {
+                operation,
+                additional_properties: self.properties.clone().into_iter().chain(counts).collect(),
+            })
+            .with_schema_id(metadata.current_schema_id())
+            .build();
+        let retention = SnapshotRetention::branch(None, None, None);
+        let requirements = vec![
+            TableRequirement::UuidMatch {
+                uuid: metadata.uuid(),
+            },
+            TableRequirement::RefSnapshotIdMatch {
+                r#ref: MAIN_BRANCH.to_owned(),
+                snapshot_id: parent,
+            },
+        ];
+        let updates = vec![
+            TableUpdate::AddSnapshot { snapshot },
+            TableUpdate::SetSnapshotRef {
+                ref_name: MAIN_BRANCH.to_owned(),
+                reference: SnapshotReference::new(self.snapshot_id, retention),
+            },
+        ];
+        Ok(Prepared {
+            requirements,
+            updates,
+        })
+    }
+
+    /// A manifest of the table as the new snapshot has it; none where it has nothing of it.
+    async fn keep(
+        &self,
+        metadata: &TableMetadata,
+        files: &Files,
+        manifest: ManifestFile,
+        summary: &mut SnapshotSummaryCollector,
+        removed: &mut u64,
+    ) -> Result<Option<ManifestFile>> {
+        if matches!(self.removes, Removes::Nothing) {
+            return Ok(Some(manifest));
+        }
+        if manifest.content == ManifestContentType::Deletes {
+            if matches!(self.removes, Removes::All) {
+                return Ok(None);
+            }
+            let live = manifest.added_files_count.unwrap_or(1)
+                + manifest.existing_files_count.unwrap_or(0);
+            if live > 0 {
+                return Err(Failure::new(
+                    ErrorKind::Rejected,
+                    "the table has delete files, and files of it that those are about would have to be replaced",
+                )
+                .hint("compact the table first (Spark: `rewrite_data_files`), or write with `mode: append`"));
+            }
+            return Ok(Some(manifest));
+        }
+        let spec_id = manifest.partition_spec_id;
+        let read = files.manifest(&manifest).await?;
+        let live = || read.entries().iter().filter(|entry| entry.is_alive());
+        if !live().any(|entry| self.takes_out(entry.data_file(), spec_id, metadata)) {
+            return Ok(Some(manifest));
+        }
+        let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
+            Failure::new(
+                ErrorKind::Rejected,
+                format!("the table has no partition spec {spec_id}"),
+            )
+        })?;
+        let schema = metadata.current_schema();
+        let mut writer = self.writer(files, read.metadata().schema().clone(), (**spec).clone())?;
+        for entry in live() {
+            let (file, sequence) = (entry.data_file(), entry.sequence_number().unwrap_or(0));
+            let written = if self.takes_out(file, spec_id, metadata) {
+                *removed += 1;
+                summary.remove_file(file, schema.clone(), spec.clone());
+                writer.add_delete_file(file.clone(), sequence, entry.file_sequence_number)
+            } else {
+                let since = entry.snapshot_id().unwrap_or_default();
+                writer.add_existing_file(file.clone(), since, sequence, entry.file_sequence_number)
+            };
+            written.map_err(broken)?;
+        }
+        let manifest = writer.write_manifest_file().await.map_err(broken)?;
+        files.save(&manifest.manifest_path).await?;
+        Ok(Some(manifest))
+    }
+
+    fn takes_out(&self, file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> bool {
+        match &self.removes {
+            Removes::Nothing => false,
+            Removes::All => true,
+            Removes::Files(urls) => urls.contains(file.file_path()),
+            Removes::Partitions => {
+                let is_default = spec_id == metadata.default_partition_spec_id();
+                is_default
+                    && self
+                        .added
+                        .iter()
+                        .any(|added| added.partition() == file.partition())
+            }
+        }
+    }
+
+    /// The manifest of what is added.
+    async fn add(&self, metadata: &TableMetadata, files: &Files) -> Result<ManifestFile> {
+        let spec = metadata.default_partition_spec().as_ref().clone();
+        let mut writer = self.writer(files, metadata.current_schema().clone(), spec)?;
+        for file in &self.added {
+            // Its sequence number is that of the snapshot which takes it in.
+            writer.add_file(file.clone(), -1).map_err(broken)?;
+        }
+        let manifest = writer.write_manifest_file().await.map_err(broken)?;
+        files.save(&manifest.manifest_path).await?;
+        Ok(manifest)
+    }
+
+    fn writer(
+        &self,
+        files: &Files,
+        schema: iceberg::spec::SchemaRef,
+        spec: PartitionSpec,
+    ) -> Result<iceberg::spec::ManifestWriter> {
+        let url = format!("{}{}-m0.avro", self.folder, Uuid::new_v4());
+        let output = files.io.new_output(url).map_err(broken)?;
+        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec);
+        Ok(builder.build_v2_data())
+    }
+}
+
+/// The files of the table now, and whether it has delete files.
+pub async fn live(metadata: &TableMetadata, warehouse: &Warehouse) -> Result<(Vec<Live>, bool)> {
+    let files = Files {
+        io: FileIO::new_with_memory(),
+        warehouse: warehouse.clone(),
+    };
+    let (mut found, mut has_deletes) = (Vec::new(), false);
+    let mut reading = JoinSet::new();
+    let mut waiting = current(metadata, &files).await?.into_iter();
+    loop {
+        while reading.len() < READING
+            && let Some(manifest) = waiting.next()
+        {
+            let files = files.clone();
+            reading.spawn(
+                async move { Ok::<_, Failure>((files.manifest(&manifest).await?, manifest)) },
+            );
+        }
+        let Some(read) = reading.join_next().await else {
+            return Ok((found, has_deletes));
+        };
+        let (read, manifest) =
+            read.map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))??;
+        let alive = read
+            .entries()
+            .iter()
+            .filter(|entry| entry.status() != ManifestStatus::Deleted);
+        for entry in alive {
+            if manifest.content == ManifestContentType::Deletes {
+                has_deletes = true;
+                break;
+            }
+            found.push(Live {
+                file: entry.data_file().clone(),
+                spec_id: manifest.partition_spec_id,
+            });
+        }
+    }
+}
+
+/// The manifests of the current snapshot.
+async fn current(metadata: &TableMetadata, files: &Files) -> Result<Vec<ManifestFile>> {
+    let Some(snapshot) = metadata.current_snapshot() else {
+        return Ok(Vec::new());
+    };
+    let bytes = files.warehouse.read(snapshot.manifest_list()).await?;
+    let list = ManifestList::parse_with_version(&bytes, metadata.format_version());
+    Ok(list.map_err(broken)?.entries().to_vec())
+}
+
+/// Metadata files: the crate reads and writes them in memory, and they are kept in the warehouse.
+#[derive(Clone)]
+struct Files {
+    io: FileIO,
+    warehouse: Warehouse,
+}
+
+impl Files {
+    async fn manifest(&self, manifest: &ManifestFile) -> Result<Manifest> {
+        let bytes = self.warehouse.read(&manifest.manifest_path).await?;
+        let memory = self
+            .io
+            .new_output(&manifest.manifest_path)
+            .map_err(broken)?;
+        memory.write(bytes).await.map_err(broken)?;
+        let read = manifest.load_manifest(&self.io).await.map_err(broken);
+        self.io
+            .delete(&manifest.manifest_path)
+            .await
+            .map_err(broken)?;
+        read
+    }
+
+    async fn save(&self, url: &str) -> Result<()> {
+        let bytes = self
+            .io
+            .new_input(url)
+            .map_err(broken)?
+            .read()
+            .await
+            .map_err(broken)?;
+        self.warehouse.write_new(url, bytes).await
+    }
+}
+
+/// The counts of a summary, with the totals that follow from those of the snapshot before.
+fn totals(
+    metadata: &TableMetadata,
+    mut counts: HashMap<String, String>,
+) -> HashMap<String, String> {
+    let before = metadata
+        .current_snapshot()
+        .map(|snapshot| snapshot.summary());
+    for [total, added, deleted] in TOTALS {
+        let number = |text: Option<&String>| text.and_then(|text| text.parse::<u64>().ok());
+        let before = match before {
+            Some(summary) => number(summary.additional_properties.get(total)),
+            None => Some(0),
+        };
+        // Where the snapshot before has no total, there is none to go on from.
+        let Some(before) = before else { continue };
+        let added = number(counts.get(added)).unwrap_or(0);
+        let deleted = number(counts.get(deleted)).unwrap_or(0);
+        let after = before.saturating_add(added).saturating_sub(deleted);
+        counts.insert(total.to_owned(), after.to_string());
+    }
+    counts
+}
+
+/// Whether `partition` is one of a table without partitions.
+pub fn is_whole(partition: &Struct) -> bool {
+    partition.fields().is_empty()
+}
+
+fn random() -> [u8; 8] {
+    let (high, _) = Uuid::new_v4().as_u64_pair();
+    let (low, _) = Uuid::new_v4().as_u64_pair();
+    (high ^ low.rotate_left(32)).to_be_bytes()
+}
+
+fn now_ms() -> i64 {
+    let now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    i64::try_from(now.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// Metadata that the crate cannot read or write.
+pub fn broken(error: iceberg::Error) -> Failure {
+    Failure::new(
+        ErrorKind::Rejected,
+        format!("the metadata of the table cannot be read or extended: {error}"),
+    )
+    .hint("read the table with another engine; if that works, report this message")
+}
