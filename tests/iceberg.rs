@@ -17,6 +17,7 @@ const TABLE: &str = "sales.orders";
 struct Bench {
     dir: TestDir,
     catalog: Catalog,
+    table: String,
     variables: Vec<(&'static str, String)>,
 }
 
@@ -28,6 +29,7 @@ impl Bench {
         let bench = Self {
             dir,
             catalog,
+            table: TABLE.to_owned(),
             variables: Vec::new(),
         };
         bench.job("job", "in/*.csv", &format!("warehouse: warehouse{more}"));
@@ -35,10 +37,11 @@ impl Bench {
     }
 
     fn job(&self, name: &str, files: &str, target: &str) {
+        let (namespace, table) = self.table.rsplit_once('.').unwrap();
         let text = format!(
             "tenant_id: t\nparallelism: 2\nlimits: {{ batch_rows: 1000 }}\n\
              source: {{ reader: {{ type: custom, implementation: csv, config: {{ file_path: \"{files}\", split_bytes: 65536 }} }} }}\n\
-             target:\n  {target}\n  namespace: sales\n  table: orders\n"
+             target:\n  {target}\n  namespace: {namespace}\n  table: {table}\n"
         );
         self.dir.write(&format!("{name}.yaml"), &text);
     }
@@ -95,7 +98,7 @@ impl Bench {
     /// Rows `0..to` are in the table, each once.
     #[track_caller]
     fn check(&self, to: u64, when: &str) -> Value {
-        let found = self.catalog.read(TABLE);
+        let found = self.catalog.read(&self.table);
         let read = &found["pyiceberg"];
         let sum = to * to.saturating_sub(1) / 2;
         assert_eq!(read["rows"], to, "{when}");

@@ -1,5 +1,6 @@
 //! The catalogs: a SQLite file, PostgreSQL, a server of the REST protocol; with files and with buckets.
 
+use serde_json::json;
 use uuid::Uuid;
 
 use super::{Bench, TABLE};
@@ -10,43 +11,65 @@ use crate::support::postgres::server;
 
 const WRITERS: u64 = 16;
 
-/// A catalog that is a database of its own on the Postgres server.
-fn postgres(dir: TestDir) -> Bench {
-    let database = server().database();
-    database.sql("grant create on schema public to public;");
-    let uri = database.url("scram");
-    let catalog = Catalog::sql(
-        &uri.replace("postgresql://", "postgresql+psycopg2://"),
-        &dir.path().join("warehouse"),
-    );
-    let bench = Bench {
-        dir,
-        catalog,
-        variables: Vec::new(),
-    };
-    bench.job(
-        "job",
-        "in/*.csv",
-        &format!("warehouse: warehouse\n  catalog: {{ type: sql, uri: \"{uri}\" }}"),
-    );
-    bench
-}
-
-/// A namespace of its own in the catalog of SeaweedFS, which is reached at `uri`.
+/// A table of its own in the catalog of SeaweedFS, which is reached at `uri`.
 pub fn rest(uri: &str) -> Bench {
     let bench = Bench {
         dir: TestDir::new(),
         catalog: Catalog::rest(),
+        table: format!("n{}.orders", Uuid::now_v7().simple()),
         variables: servers().environment("moto"),
     };
     bench.job("job", "in/*.csv", &rest_target(uri));
     bench
 }
 
-pub fn rest_target(uri: &str) -> String {
+fn rest_target(uri: &str) -> String {
     format!(
         "warehouse: s3://warehouse\n  catalog: {{ type: rest, uri: \"{uri}\", credential: \"{KEY_ID}:{SECRET}\" }}"
     )
+}
+
+#[test]
+fn a_table_in_the_catalog_of_a_rest_server() {
+    let bench = rest(&servers().endpoint("iceberg"));
+    bench.put("a.csv", 0, 5_000);
+    bench.runs();
+    bench.put("b.csv", 5_000, 6_000);
+    assert_eq!(bench.runs()["rows_read"], 1_000);
+    let found = bench.check(6_000, "through REST");
+    assert_eq!(found["snapshots"].as_array().unwrap().len(), 2);
+    let row = json!([{ "id": 6_000, "name": null, "region": "eu", "amount": 1.5 }]);
+    bench.catalog.append(&bench.table, &row);
+    bench.put("c.csv", 6_001, 7_000);
+    bench.runs();
+    bench.check(7_000, "with a row of pyiceberg");
+}
+
+#[test]
+fn sixteen_runs_at_once_each_add_a_snapshot_through_a_rest_server() {
+    let uri = servers().endpoint("iceberg");
+    at_once(&rest(&uri), &rest_target(&uri));
+}
+
+#[test]
+fn sixteen_runs_at_once_each_add_a_snapshot_in_postgres() {
+    let dir = TestDir::new();
+    let database = server().database();
+    database.sql("grant create on schema public to public;");
+    let uri = database.url("reader");
+    let shared = database.plain_url("reader");
+    let catalog = Catalog::sql(
+        &shared.replace("postgresql://", "postgresql+psycopg2://"),
+        &dir.path().join("warehouse"),
+    );
+    let bench = Bench {
+        dir,
+        catalog,
+        table: TABLE.to_owned(),
+        variables: vec![("CATALOG_URI", uri)],
+    };
+    let target = "warehouse: warehouse\n  catalog: { type: sql, uri: \"${SECRET:CATALOG_URI}\" }";
+    at_once(&bench, target);
 }
 
 #[test]
@@ -56,6 +79,7 @@ fn a_table_in_a_bucket_with_the_catalog_in_a_file() {
     let uri = format!("sqlite:///{}", dir.path().join("c.db").display());
     let bench = Bench {
         catalog: Catalog::sql_with_bucket(&uri, &prefix),
+        table: TABLE.to_owned(),
         dir,
         variables: servers().environment("moto"),
     };
@@ -96,10 +120,4 @@ fn at_once(bench: &Bench, target: &str) {
     }
     let found = bench.check(WRITERS * 100, "at once");
     assert_eq!(found["snapshots"].as_array().unwrap().len() as u64, WRITERS);
-    assert_eq!(
-        found["location"]
-            .as_str()
-            .is_some_and(|location| location.contains(TABLE.split_once('.').unwrap().1)),
-        true
-    );
 }

@@ -3,6 +3,8 @@
 use std::os::unix::process::ExitStatusExt;
 
 use super::Bench;
+use super::catalogs::rest;
+use crate::support::faults::{Fault, Proxy, Rule};
 use crate::support::soak;
 
 const SIGKILL: i32 = 9;
@@ -46,4 +48,61 @@ fn a_kill_at_any_named_point_loses_and_doubles_nothing_in_a_table() {
         bench.check(4_500, &format!("after a kill at {point}"));
     }
     println!("{} kill points: {}", points.len(), points.join(" "));
+}
+
+#[test]
+fn whatever_becomes_of_an_answer_of_the_catalog_the_rows_are_there_once() {
+    use Fault::{Cut, DoneButCut, DoneButStatus, HalfAnswer, Slow, Status};
+    let rule = |operation, fault| Rule {
+        operation,
+        first: 1,
+        times: 1,
+        fault,
+    };
+    let faults = [
+        rule("CommitTable", DoneButCut),
+        rule("CommitTable", DoneButStatus(500, "InternalError")),
+        rule("CommitTable", DoneButStatus(504, "Timeout")),
+        rule("CommitTable", HalfAnswer),
+        rule("CommitTable", Cut),
+        rule("CommitTable", Status(500, "InternalError")),
+        rule("CommitTable", Status(503, "SlowDown")),
+        rule("CommitTable", Status(409, "CommitFailed")),
+        rule("CommitTable", Status(429, "TooMany")),
+        rule("CommitTable", Slow),
+        rule("CreateTable", DoneButCut),
+        rule("CreateTable", DoneButStatus(500, "InternalError")),
+        rule("LoadTable", Status(503, "SlowDown")),
+        rule("LoadTable", Cut),
+    ];
+    for fault in faults {
+        let when = format!("{fault:?}");
+        let proxy = Proxy::start_before("iceberg", &[fault]);
+        let bench = rest(&proxy.endpoint());
+        bench.put("a.csv", 0, 3_000);
+        bench.runs();
+        assert_eq!(proxy.applied(), 1, "{when}");
+        bench.put("b.csv", 3_000, 3_500);
+        assert_eq!(bench.runs()["rows_read"], 500, "{when}");
+        let found = bench.check(3_500, &when);
+        assert_eq!(found["snapshots"].as_array().unwrap().len(), 2, "{when}");
+    }
+}
+
+#[test]
+fn a_commit_that_the_catalog_refuses_leaves_no_files_and_the_next_run_reads_again() {
+    let refused = Rule {
+        operation: "CommitTable",
+        first: 1,
+        times: 1,
+        fault: Fault::Status(403, "Forbidden"),
+    };
+    let proxy = Proxy::start_before("iceberg", &[refused]);
+    let bench = rest(&proxy.endpoint());
+    bench.put("a.csv", 0, 3_000);
+    bench.refuses("403");
+    bench.check(0, "after a refusal");
+    assert_eq!(bench.runs()["rows_read"], 3_000);
+    let found = bench.check(3_000, "the run after");
+    assert_eq!(found["snapshots"].as_array().unwrap().len(), 1);
 }

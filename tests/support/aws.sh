@@ -69,6 +69,26 @@ c.getresponse()" "$2" 2>/dev/null; then
   exit 1
 }
 
+# SeaweedFS makes its table bucket a moment after its catalog answers.
+wait_for_catalog() { # port
+  local attempt
+  for attempt in {1..300}; do
+    if "$python" -c "
+import json, sys, urllib.request
+uri = 'http://127.0.0.1:' + sys.argv[1] + '/v1/'
+form = b'grant_type=client_credentials&client_id=testkey&client_secret=testsecret&scope=catalog'
+token = json.load(urllib.request.urlopen(uri + 'oauth/tokens', form, 2))['access_token']
+request = urllib.request.Request(uri + 'warehouse/namespaces', headers={'Authorization': 'Bearer ' + token})
+urllib.request.urlopen(request, timeout=2)" "$1" 2>/dev/null; then
+      return
+    fi
+    sleep 0.1
+  done
+  echo "the Iceberg catalog did not start in $attempt attempts:" >&2
+  tail -n 20 "$home/seaweedfs.log" >&2
+  exit 1
+}
+
 run() {
   python=$1/python/bin/python
   home=$(mktemp -d "${TMPDIR:-/tmp}/dativo-aws.XXXXXX")
@@ -85,6 +105,7 @@ run() {
   start moto "$1/python/bin/moto_server" -H 127.0.0.1 -p "$moto"
   start ministack env BIND_HOST=127.0.0.1 GATEWAY_PORT="$ministack" "$1/python/bin/ministack"
   wait_for seaweedfs "$s3"
+  wait_for_catalog "$iceberg"
   wait_for moto "$moto"
   wait_for ministack "$ministack"
   printf '{"folder": "%s", "seaweedfs": %d, "iceberg": %d, "moto": %d, "ministack": %d}\n' "$home" "$s3" "$iceberg" "$moto" "$ministack"

@@ -33,6 +33,7 @@ pub use auth::{Auth, ClientCredentials};
 pub use conceal::Concealer;
 use oauth::{Credentials, Token};
 use pace::{Pace, TooLong};
+pub use pool::tls;
 use wire::{Answer, Lost, Outgoing};
 
 const MAX_REDIRECTS: usize = 10;

@@ -13,6 +13,7 @@ mod request;
 mod retry;
 mod usage;
 
+pub use client::tls;
 pub use grant::shown;
 pub use host::HostClient;
 pub use usage::{Usage, UsageReport};

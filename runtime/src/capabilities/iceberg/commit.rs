@@ -9,11 +9,11 @@ use std::collections::{HashMap, HashSet};
 use iceberg::TableUpdate;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
-use sha2::{Digest, Sha256};
 
 use super::catalog::{Commit, Loaded};
 use super::data_files::StagedFile;
 use super::history::{self, Landed, Owner};
+use super::receipt::{self, Receipt, Written};
 use super::retry::Retry;
 use super::snapshot::{Change, Removes};
 use super::table::Table;
@@ -28,9 +28,6 @@ const MAX_STATE_BYTES: usize = 1 << 20;
 
 /// The version of the contract that a snapshot was written under.
 const CONTRACT: &str = "0.1.0";
-
-/// The format of a receipt.
-const RECEIPT_FORMAT: u32 = 1;
 
 /// Who commits, from the scope of the instance.
 pub struct Committer {
@@ -51,35 +48,19 @@ pub struct Staged {
     pub files: Vec<StagedFile>,
 }
 
-/// A data file of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Written {
-    pub path: String,
-    pub rows: u64,
-    pub bytes: u64,
-    pub sha256: String,
-}
-
-/// The files of a run: what its snapshot's summary has no room for.
-#[derive(Serialize, Deserialize)]
-pub struct Receipt {
-    pub format: u32,
-    pub run: String,
-    pub tenant: String,
-    pub job: String,
-    pub files: Vec<Written>,
-}
-
 /// A run that is in the table, with its files.
 pub struct Committed {
     pub landed: Landed,
     pub files: Vec<Written>,
 }
 
-/// Folders of a run inside of the table; each ends in `/`.
+/// Where the files of a run are, inside of the table.
 pub struct Folders {
+    /// Its data files; ends in `/`.
     pub data: String,
-    pub metadata: String,
+    /// Metadata files of all runs, without folders in it, as stores made for tables want it; ends in `/`.
+    metadata: String,
+    run: String,
 }
 
 impl Folders {
@@ -87,8 +68,18 @@ impl Folders {
         let location = location.trim_end_matches('/');
         Self {
             data: format!("{location}/data/{run}/"),
-            metadata: format!("{location}/metadata/{run}/"),
+            metadata: format!("{location}/metadata/"),
+            run: run.to_owned(),
         }
+    }
+
+    /// Metadata files of the run's attempts to commit: each has the run in its name.
+    async fn attempts(&self, warehouse: &Warehouse) -> Result<Vec<String>> {
+        let all = warehouse.list(&self.metadata).await?.into_iter();
+        Ok(all
+            .map(|(url, _)| url)
+            .filter(|url| url.contains(&self.run))
+            .collect())
     }
 }
 
@@ -136,14 +127,15 @@ pub async fn commit(
         .map(written)
         .collect();
     let receipt = Receipt {
-        format: RECEIPT_FORMAT,
         run: committer.run.clone(),
         tenant: committer.owner.tenant.clone(),
         job: committer.owner.job.clone(),
         files,
     };
     let mut change = change(table, &loaded, &folders, &staged)?;
-    let landed = save(&warehouse, &folders, &receipt, &change, state).await?;
+    let landed = receipt
+        .save(&warehouse, &folders.metadata, change.snapshot_id, state)
+        .await?;
     change.properties = summary(committer, &receipt, &landed);
     let mut retry = Retry::new(loaded.metadata.properties());
     // An attempt may have landed, or may still: its answer was lost.
@@ -220,7 +212,7 @@ pub async fn abort(table: &Table, committer: &Committer) -> Result<()> {
     if find(&loaded, committer).is_some() {
         return Ok(());
     }
-    if !warehouse.list(&folders.metadata).await?.is_empty() {
+    if !folders.attempts(&warehouse).await?.is_empty() {
         let (run_id, table) = (committer.run.clone(), table.name.to_string());
         tracing::warn!(
             run_id,
@@ -245,22 +237,8 @@ pub async fn last_commit(table: &Table, owner: &Owner) -> Result<Option<Committe
         return Ok(None);
     };
     let warehouse = table.warehouse(&loaded.metadata)?;
-    let files = files(&warehouse, &landed).await?;
+    let files = receipt::files(&warehouse, &landed).await?;
     Ok(Some(Committed { landed, files }))
-}
-
-/// The files of a run that is in the table, as its receipt has them; none where somebody removed it.
-pub async fn files(warehouse: &Warehouse, landed: &Landed) -> Result<Vec<Written>> {
-    let bytes = match warehouse.read(&landed.receipt).await {
-        Ok(bytes) => bytes,
-        Err(failure) if failure.kind == ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(failure) => return Err(failure),
-    };
-    let receipt: Receipt = serde_json::from_slice(&bytes).map_err(|error| {
-        let message = format!("`{}` is no receipt of a run: {error}", landed.receipt);
-        Failure::new(ErrorKind::Rejected, message).hint("restore it, or remove it")
-    })?;
-    Ok(receipt.files)
 }
 
 fn find(loaded: &Loaded, committer: &Committer) -> Option<Landed> {
@@ -323,40 +301,22 @@ fn check_state(table: &Table, state: &str) -> Result<()> {
     Ok(())
 }
 
-/// What every split staged, from where only the host writes; each file must be there, as long as it was.
+/// What every split staged; each file must be one of the run, there, and as long as it was.
 async fn read(
     warehouse: &Warehouse,
     folders: &Folders,
     committer: &Committer,
     staged: &[String],
 ) -> Result<Vec<Staged>> {
-    let foreign = |name: &str| {
-        let message = format!("`{}` was not staged by this run", name.escape_debug());
-        Failure::new(ErrorKind::Denied, message)
+    let foreign = || {
+        Failure::new(ErrorKind::Denied, "what a split staged is not of this run")
+            .hint("hand the texts of `stage` to `commit` as they are, one for each split")
     };
     let mut splits: Vec<Staged> = Vec::with_capacity(staged.len());
-    for name in staged {
-        let is_plain = name
-            .bytes()
-            .all(|byte| byte.is_ascii_alphanumeric() || b"-.".contains(&byte));
-        if !is_plain || !name.ends_with(".staged.json") {
-            return Err(foreign(name));
-        }
-        let url = format!("{}{name}", folders.data);
-        let bytes = warehouse
-            .read(&url)
-            .await
-            .map_err(|failure| match failure.kind {
-                ErrorKind::NotFound => Failure::new(
-                    ErrorKind::Rejected,
-                    format!("`{url}`, which the run staged, is gone"),
-                )
-                .hint("run the job again"),
-                _ => failure,
-            })?;
-        let split: Staged = serde_json::from_slice(&bytes).map_err(|_| foreign(name))?;
+    for text in staged {
+        let split: Staged = serde_json::from_str(text).map_err(|_| foreign())?;
         if split.run != committer.run || splits.iter().any(|other| other.split == split.split) {
-            return Err(foreign(name));
+            return Err(foreign());
         }
         splits.push(split);
     }
@@ -366,11 +326,12 @@ async fn read(
     }
     let there: HashMap<String, u64> = warehouse.list(&folders.data).await?.into_iter().collect();
     for file in splits.iter().flat_map(|split| &split.files) {
+        if !file.path.starts_with(&folders.data) {
+            return Err(foreign());
+        }
         if there.get(&file.path) != Some(&file.bytes) {
-            let message = format!(
-                "`{}`, which the run wrote, is gone or was changed",
-                file.path
-            );
+            let path = &file.path;
+            let message = format!("`{path}`, which the run wrote, is gone or was changed");
             return Err(Failure::new(ErrorKind::Rejected, message).hint("run the job again"));
         }
     }
@@ -391,7 +352,14 @@ fn change(table: &Table, loaded: &Loaded, folders: &Folders, staged: &[Staged]) 
                     format!("the table has no partition spec {}", file.spec_id),
                 )
             })?;
-            added.push(file.read(spec, schema)?);
+            let read = file.read(spec, schema)?;
+            if read.file_path() != file.path || read.file_size_in_bytes() != file.bytes {
+                return Err(Failure::new(
+                    ErrorKind::Denied,
+                    "what a split staged was changed",
+                ));
+            }
+            added.push(read);
         }
     }
     let removes = match table.target.mode {
@@ -400,7 +368,7 @@ fn change(table: &Table, loaded: &Loaded, folders: &Folders, staged: &[Staged]) 
         Mode::OverwritePartitions => Removes::Partitions,
         Mode::Upsert => return Err(no_upsert()),
     };
-    Ok(Change::new(added, removes, folders.metadata.clone()))
+    Ok(Change::new(added, removes, &folders.metadata, &folders.run))
 }
 
 /// Before anything is read or written for it.
@@ -414,29 +382,6 @@ pub fn check_mode(mode: Mode) -> Result<()> {
 fn no_upsert() -> Failure {
     Failure::new(ErrorKind::InvalidConfig, "`mode: upsert` is not there yet")
         .hint("write `mode: append` and take the newest row of each key when reading, or `mode: overwrite`")
-}
-
-/// Writes the list of the run's files, and gives what the table will say of the run.
-async fn save(
-    warehouse: &Warehouse,
-    folders: &Folders,
-    receipt: &Receipt,
-    change: &Change,
-    state: Option<String>,
-) -> Result<Landed> {
-    let text = serde_json::to_vec(receipt)
-        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-    let sha256 = Sha256::digest(&text);
-    let url = format!("{}receipt.json", folders.metadata);
-    warehouse.write_new(&url, text.into()).await?;
-    Ok(Landed {
-        run: receipt.run.clone(),
-        snapshot: change.snapshot_id,
-        state,
-        receipt: url,
-        receipt_sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
-        summary: HashMap::new(),
-    })
 }
 
 /// The summary of the snapshot: who wrote what, from which code.
@@ -475,7 +420,7 @@ fn written(file: &StagedFile) -> Written {
 
 /// The run is in the table: what it staged beside is removed, such as files of a split that was read again.
 async fn finish(warehouse: &Warehouse, folders: &Folders, landed: Landed) -> Result<Committed> {
-    let files = files(warehouse, &landed).await?;
+    let files = receipt::files(warehouse, &landed).await?;
     let kept: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
     // Without its receipt there is no telling which files are the table's.
     if !files.is_empty()
@@ -507,7 +452,7 @@ async fn finish(warehouse: &Warehouse, folders: &Folders, landed: Landed) -> Res
 /// No attempt landed, and none can: their metadata files are removed, which tells `abort` so.
 async fn withdraw(warehouse: &Warehouse, folders: &Folders) {
     let removed = async {
-        for (url, _) in warehouse.list(&folders.metadata).await? {
+        for url in folders.attempts(warehouse).await? {
             warehouse.remove(&url).await?;
         }
         Ok::<_, Failure>(())

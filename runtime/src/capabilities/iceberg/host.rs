@@ -9,7 +9,6 @@ use super::commit::{self, Committed, Committer, Folders, Staged};
 use super::data_files::{DataFiles, Layout};
 use super::history::Owner;
 use super::table::Table;
-use super::warehouse::Warehouse;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::component::State;
 use crate::component::bindings::imports::iceberg as wit;
@@ -23,8 +22,6 @@ const HELD_PART: u64 = 2;
 pub struct HostDataFiles {
     /// None once they are staged, or broken.
     files: Option<DataFiles>,
-    warehouse: Warehouse,
-    folder: String,
     staged: Staged,
     counted_bytes: u64,
 }
@@ -86,7 +83,7 @@ async fn create_files(
         schema: metadata.current_schema().clone(),
         spec: metadata.default_partition_spec().clone(),
         sort_order: metadata.default_sort_order().clone(),
-        folder: folder.clone(),
+        folder,
         target_file_bytes: table.target.file_bytes()?,
         options: table.target.encoding(),
         memory_bytes,
@@ -99,29 +96,19 @@ async fn create_files(
         files: Vec::new(),
     };
     Ok(HostDataFiles {
-        files: Some(DataFiles::new(layout, warehouse.clone(), split)?),
-        warehouse,
-        folder,
+        files: Some(DataFiles::new(layout, warehouse, split)?),
         staged,
         counted_bytes: 0,
     })
 }
 
 impl HostDataFiles {
-    /// Ends the files, and notes them where only the host writes: the guest gets a name.
+    /// Ends the files: what the guest gets names them, and a commit looks for each.
     async fn stage(&mut self) -> Result<String> {
         let files = self.files.take().ok_or_else(over)?;
         self.staged.files = files.finish().await?;
-        let text = serde_json::to_vec(&self.staged)
-            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        let name = format!(
-            "{:05}-{}.staged.json",
-            self.staged.split,
-            uuid::Uuid::new_v4()
-        );
-        let url = format!("{}{name}", self.folder);
-        self.warehouse.write_new(&url, text.into()).await?;
-        Ok(name)
+        serde_json::to_string(&self.staged)
+            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))
     }
 }
 

@@ -2,8 +2,8 @@
 //!
 //! Grants name tables (`write s3://lake/acme sales.orders`) and catalogs (`catalog https://catalog.example`). The threats it
 //! bounds: a table, a catalog or a folder that the job does not name; a password of a catalog that goes elsewhere; files
-//! that a component names and did not write; a commit in the name of another tenant, job or run. Who commits comes from
-//! the run and never from the guest, and what was staged is read from where only the host can write.
+//! that another run wrote; a commit in the name of another tenant, job or run. Who commits comes from the run and never
+//! from the guest, and a commit takes files from the folder of its run alone.
 
 mod catalog;
 mod commit;
@@ -13,6 +13,7 @@ mod evolve;
 mod grant;
 mod history;
 mod host;
+mod receipt;
 mod retry;
 mod snapshot;
 mod table;

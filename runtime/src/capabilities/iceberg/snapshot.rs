@@ -5,24 +5,20 @@
 //!
 //! Writes metadata files, and does not ask the catalog.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataFile, MAIN_BRANCH, Manifest, ManifestContentType, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestStatus, ManifestWriterBuilder, Operation, PartitionSpec, Snapshot,
-    SnapshotReference, SnapshotRetention, SnapshotSummaryCollector, Struct, Summary, TableMetadata,
+    ManifestListWriter, ManifestWriterBuilder, Operation, PartitionSpec, Snapshot,
+    SnapshotReference, SnapshotRetention, SnapshotSummaryCollector, Summary, TableMetadata,
 };
 use iceberg::{TableRequirement, TableUpdate};
-use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use super::warehouse::Warehouse;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
-
-/// Manifests that are read side by side.
-const READING: usize = 8;
 
 /// The numbers of a summary that add up from one snapshot to the next: total, added, deleted.
 const TOTALS: [[&str; 3]; 6] = [
@@ -52,8 +48,6 @@ pub enum Removes {
     All,
     /// All files of the partitions that a file is added to.
     Partitions,
-    /// Those at these URLs.
-    Files(HashSet<String>),
 }
 
 /// One commit being made: the same for each attempt, whatever the table has become.
@@ -64,7 +58,10 @@ pub struct Change {
     /// Of the summary.
     pub properties: HashMap<String, String>,
     /// Where its metadata files go; ends in `/`.
-    pub folder: String,
+    folder: String,
+    /// Stands in their names.
+    run: String,
+    attempts: u32,
     /// The manifest of what is added, once it is written: it is the same for each attempt.
     manifest: Option<ManifestFile>,
 }
@@ -75,29 +72,18 @@ pub struct Prepared {
     pub updates: Vec<TableUpdate>,
 }
 
-/// A live file of the table.
-pub struct Live {
-    pub file: DataFile,
-    pub spec_id: i32,
-}
-
 impl Change {
-    pub fn new(added: Vec<DataFile>, removes: Removes, folder: String) -> Self {
+    pub fn new(added: Vec<DataFile>, removes: Removes, folder: &str, run: &str) -> Self {
         Self {
             snapshot_id: i64::from_be_bytes(random()) & i64::MAX,
             added,
             removes,
             properties: HashMap::new(),
-            folder,
+            folder: folder.to_owned(),
+            run: run.to_owned(),
+            attempts: 0,
             manifest: None,
         }
-    }
-
-    /// Replaces what is added and taken out, for the next attempt.
-    pub fn replace(&mut self, added: Vec<DataFile>, removes: Removes) {
-        self.added = added;
-        self.removes = removes;
-        self.manifest = None;
     }
 
     /// Writes the metadata files of a snapshot that follows the current one of `metadata`.
@@ -131,12 +117,9 @@ impl Change {
             self.manifest = Some(self.add(metadata, &files).await?);
         }
         manifests.extend(self.manifest.clone());
-        let url = format!(
-            "{}snap-{}-{}.avro",
-            self.folder,
-            self.snapshot_id,
-            Uuid::new_v4()
-        );
+        self.attempts += 1;
+        let (folder, run, attempt) = (&self.folder, &self.run, self.attempts);
+        let url = format!("{folder}snap-{}-{attempt}-{run}.avro", self.snapshot_id);
         let parent = metadata.current_snapshot_id();
         let sequence = metadata.next_sequence_number();
         let output = files.io.new_output(&url).map_err(broken)?;
@@ -146,7 +129,7 @@ impl Change {
         list.close().await.map_err(broken)?;
         files.save(&url).await?;
         let operation = match (&self.removes, removed) {
-            (Removes::Nothing | Removes::Files(_) | Removes::Partitions, 0) => Operation::Append,
+            (Removes::Nothing | Removes::Partitions, 0) => Operation::Append,
             _ => Operation::Overwrite,
         };
         let counts = totals(metadata, summary.build());
@@ -247,7 +230,6 @@ impl Change {
         match &self.removes {
             Removes::Nothing => false,
             Removes::All => true,
-            Removes::Files(urls) => urls.contains(file.file_path()),
             Removes::Partitions => {
                 let is_default = spec_id == metadata.default_partition_spec_id();
                 is_default
@@ -278,50 +260,10 @@ impl Change {
         schema: iceberg::spec::SchemaRef,
         spec: PartitionSpec,
     ) -> Result<iceberg::spec::ManifestWriter> {
-        let url = format!("{}{}-m0.avro", self.folder, Uuid::new_v4());
+        let url = format!("{}{}-{}-m0.avro", self.folder, self.run, Uuid::new_v4());
         let output = files.io.new_output(url).map_err(broken)?;
         let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec);
         Ok(builder.build_v2_data())
-    }
-}
-
-/// The files of the table now, and whether it has delete files.
-pub async fn live(metadata: &TableMetadata, warehouse: &Warehouse) -> Result<(Vec<Live>, bool)> {
-    let files = Files {
-        io: FileIO::new_with_memory(),
-        warehouse: warehouse.clone(),
-    };
-    let (mut found, mut has_deletes) = (Vec::new(), false);
-    let mut reading = JoinSet::new();
-    let mut waiting = current(metadata, &files).await?.into_iter();
-    loop {
-        while reading.len() < READING
-            && let Some(manifest) = waiting.next()
-        {
-            let files = files.clone();
-            reading.spawn(
-                async move { Ok::<_, Failure>((files.manifest(&manifest).await?, manifest)) },
-            );
-        }
-        let Some(read) = reading.join_next().await else {
-            return Ok((found, has_deletes));
-        };
-        let (read, manifest) =
-            read.map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))??;
-        let alive = read
-            .entries()
-            .iter()
-            .filter(|entry| entry.status() != ManifestStatus::Deleted);
-        for entry in alive {
-            if manifest.content == ManifestContentType::Deletes {
-                has_deletes = true;
-                break;
-            }
-            found.push(Live {
-                file: entry.data_file().clone(),
-                spec_id: manifest.partition_spec_id,
-            });
-        }
     }
 }
 
@@ -392,11 +334,6 @@ fn totals(
         counts.insert(total.to_owned(), after.to_string());
     }
     counts
-}
-
-/// Whether `partition` is one of a table without partitions.
-pub fn is_whole(partition: &Struct) -> bool {
-    partition.fields().is_empty()
 }
 
 fn random() -> [u8; 8] {

@@ -126,7 +126,7 @@ fn filled(access: &Access, text: &str) -> Result<reqwest::Proxy> {
 }
 
 /// TLS with the authorities of the system, or of `SSL_CERT_FILE`.
-fn tls() -> Result<ClientConfig> {
+pub fn tls() -> Result<ClientConfig> {
     let mut roots = RootCertStore::empty();
     roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
