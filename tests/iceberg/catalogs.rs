@@ -48,7 +48,12 @@ fn a_table_in_the_catalog_of_a_rest_server() {
 #[test]
 fn sixteen_runs_at_once_each_add_a_snapshot_through_a_rest_server() {
     let uri = servers().endpoint("iceberg");
-    at_once(&rest(&uri), &rest_target(&uri));
+    let bench = rest(&uri);
+    // SeaweedFS lets two clients make one table, the second over the first: it has to be there.
+    bench.put("none.csv", 0, 0);
+    bench.job("first", "in/none.csv", &rest_target(&uri));
+    assert_eq!(bench.run("first").code, 0);
+    at_once(&bench, &rest_target(&uri));
 }
 
 #[test]
@@ -119,5 +124,7 @@ fn at_once(bench: &Bench, target: &str) {
         assert!(output.status.success(), "{output:?}");
     }
     let found = bench.check(WRITERS * 100, "at once");
-    assert_eq!(found["snapshots"].as_array().unwrap().len() as u64, WRITERS);
+    let snapshots = found["snapshots"].as_array().unwrap().iter();
+    let added = snapshots.filter(|snapshot| snapshot["summary"]["added-records"] == "100");
+    assert_eq!(added.count() as u64, WRITERS);
 }

@@ -10,9 +10,10 @@ mod run;
 mod schema;
 mod state;
 mod verify;
+mod verify_table;
 
 use std::num::NonZeroU32;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -125,10 +126,11 @@ enum Verb {
     },
     /// Remove what dead runs of a job left at its target: staged objects that nobody will publish
     Clean { job: PathBuf },
-    /// Check that what an audit record says was written is there, byte for byte
+    /// Check that what runs wrote is there, byte for byte
     Verify {
-        /// `s3://bucket/prefix/_dativo/TENANT/JOB/audit/RUN.json`, as a run reports it
-        record: String,
+        /// A job that writes to an Iceberg table: its last ten runs. Or the audit record of an encrypted run, as it reports it:
+        /// `s3://bucket/prefix/_dativo/TENANT/JOB/audit/RUN.json`
+        what: String,
     },
     /// Print a JSON Schema, for editors
     Schema {
@@ -210,7 +212,10 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
             let request = Request { key_id, tenant };
             decrypt::decrypt(&source, &destination, &request, options).await
         }
-        Verb::Verify { record } => verify::verify(&record, options).await,
+        Verb::Verify { what } => match Path::new(&what).extension() {
+            Some(extension) if extension == "json" => verify::verify(&what, options).await,
+            _ => verify_table::verify(Path::new(&what), options).await,
+        },
         Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {
             what: SchemaOf::Job,

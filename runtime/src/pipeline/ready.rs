@@ -42,6 +42,7 @@ pub struct Side {
     /// What it asked of HTTP.
     http: Option<Arc<http::Usage>>,
     object_store: Option<Arc<object_store::Access>>,
+    iceberg: Option<Arc<iceberg::Access>>,
     linked: Linked,
 }
 
@@ -230,10 +231,11 @@ impl Side {
             .map_err(|error| error.at(endpoint.implementation_location()))?;
         let usage = http.as_ref().map(|access| access.usage.clone());
         let object_store = object_store.map(Arc::new);
+        let iceberg = iceberg.map(Arc::new);
         let granted = Granted {
             http: http.map(Arc::new),
             object_store: object_store.clone(),
-            iceberg: iceberg.map(Arc::new),
+            iceberg: iceberg.clone(),
             kms: kms.map(Arc::new),
             postgres: postgres.map(Arc::new),
             files: plan.files().map(Into::into).collect(),
@@ -247,8 +249,14 @@ impl Side {
             path: endpoint.config["path"].as_str().map(str::to_owned),
             http: usage,
             object_store,
+            iceberg,
             linked,
         })
+    }
+
+    /// The tables that it was granted, where it uses any.
+    pub fn tables(&self) -> Option<&Arc<iceberg::Access>> {
+        self.iceberg.as_ref()
     }
 }
 

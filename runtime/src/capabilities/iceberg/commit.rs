@@ -141,8 +141,15 @@ pub async fn commit(
     // An attempt may have landed, or may still: its answer was lost.
     let mut unknown: Option<Failure> = None;
     loop {
-        check_base(&loaded, committer, base)?;
-        check_table(table, &loaded, &staged)?;
+        let fits = check_base(&loaded, committer, base)
+            .and_then(|()| check_table(table, &loaded, &staged));
+        if let Err(failure) = fits {
+            if unknown.is_some() {
+                return Err(lost(table, &failure));
+            }
+            withdraw(&warehouse, &folders).await;
+            return Err(failure);
+        }
         let mut prepared = change.prepare(&loaded.metadata, &warehouse).await?;
         let last = serde_json::to_string(&landed)
             .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;

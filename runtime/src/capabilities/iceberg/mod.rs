@@ -19,6 +19,7 @@ mod snapshot;
 mod table;
 mod target;
 mod types;
+mod verify;
 mod warehouse;
 
 pub use grant::shown;

@@ -72,17 +72,6 @@ impl Warehouse {
         }
     }
 
-    /// The `length` bytes at `offset`; fewer where the object ends before.
-    pub async fn read_range(&self, url: &str, offset: u64, length: u64) -> Result<Bytes> {
-        if length > MAX_READ_BYTES {
-            return Err(too_large(url, length));
-        }
-        match self.place(url)? {
-            Place::Local(path) => local::read_range(path, offset, length).await,
-            Place::S3(object) => s3::read_range(&self.aws, &object, offset, length).await,
-        }
-    }
-
     /// Writes a whole object, which is durable on return. One that is there already stays and is an error, except where
     /// it has the same bytes: then an earlier try did it, and its answer was lost.
     pub async fn write_new(&self, url: &str, bytes: Bytes) -> Result<()> {

@@ -35,20 +35,6 @@ pub async fn read(path: PathBuf) -> Result<Bytes> {
     .await?
 }
 
-pub async fn read_range(path: PathBuf, offset: u64, length: u64) -> Result<Bytes> {
-    on(path, move |path| {
-        let mut file = File::open(path)?;
-        let left = file.metadata()?.len().saturating_sub(offset).min(length);
-        let mut read = Vec::with_capacity(usize::try_from(left).unwrap_or(0));
-        if left > 0 {
-            file.seek(SeekFrom::Start(offset))?;
-            file.take(left).read_to_end(&mut read)?;
-        }
-        Ok(read.into())
-    })
-    .await
-}
-
 /// Whether it was written: not where the name is taken.
 pub async fn write_new(path: PathBuf, bytes: Bytes) -> Result<bool> {
     on(path, move |path| {

@@ -24,13 +24,6 @@ pub async fn read(aws: &Aws, object: &Object) -> Result<Bytes> {
     get(aws, object, None, None).await
 }
 
-pub async fn read_range(aws: &Aws, object: &Object, offset: u64, length: u64) -> Result<Bytes> {
-    if length == 0 {
-        return Ok(Bytes::new());
-    }
-    get(aws, object, Some((offset, length)), None).await
-}
-
 /// Whether it was written: not where the name is taken.
 pub async fn write_new(aws: &Aws, object: &Object, bytes: Bytes) -> Result<bool> {
     let put = aws
