@@ -96,7 +96,7 @@ soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random table
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration csv:: -- --nocapture
 	@echo "== Postgres: hundreds of runs that are followed and killed, hundreds of thousands of random rows"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration postgres:: -- --nocapture
-	@echo "== buckets and encrypted files: a kill at every occasion of every named point"
+	@echo "== buckets, encrypted files and tables: a kill at every occasion of every named point"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration a_kill_at_any_named_point -- --nocapture
 	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
 	  $(MAKE) fuzz FUZZ_SECONDS=600; \

@@ -3,13 +3,14 @@
 mod catalogs;
 mod faults;
 mod layout;
+mod postgres;
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::iceberg::Catalog;
-use crate::support::{Output, TestDir, cli, command};
+use crate::support::{Output, TestDir, cli, command, repository};
 
 const TABLE: &str = "sales.orders";
 
@@ -307,4 +308,15 @@ fn what_runs_wrote_is_verified_byte_for_byte() {
     );
     std::fs::write(file, whole).unwrap();
     assert_eq!(verify().code, 0);
+}
+
+#[test]
+fn the_example_job_makes_a_table_that_others_open() {
+    let dir = TestDir::new();
+    std::os::unix::fs::symlink(repository().join("jobs"), dir.path().join("jobs")).unwrap();
+    let output = cli(&dir, &["run", "jobs/iceberg.yaml", "--json"]);
+    assert_eq!(output.code, 0, "{output:?}");
+    let found = Catalog::of_folder(dir.path()).read("quickstart.weather");
+    assert_eq!(found["pyiceberg"]["rows"], 2226);
+    assert_eq!(found["partitions"], json!(["identity"]));
 }

@@ -144,7 +144,7 @@ impl Merge {
                 if have == brings || fits(brings, have) {
                     return table.clone();
                 }
-                if widens(have, brings) {
+                if fits(have, brings) {
                     self.changes
                         .push(format!("`{path}` is widened from {have} to {brings}"));
                     return found.clone();
@@ -161,19 +161,13 @@ impl Merge {
                 let element = self.field(have, brings, inner, &join(path, "element"));
                 return Type::List(ListType::new(element));
             }
-            (Type::Map(have), Type::Map(brings)) => {
-                if have.key_field.field_type == brings.key_field.field_type
-                    || is_primitive(&have.key_field.field_type, &brings.key_field.field_type)
-                {
-                    let inner = arrow.and_then(map_value);
-                    let value = self.field(
-                        &have.value_field,
-                        &brings.value_field,
-                        inner,
-                        &join(path, "value"),
-                    );
-                    return Type::Map(MapType::new(have.key_field.clone(), value));
-                }
+            (Type::Map(have), Type::Map(brings))
+                if is_key(&have.key_field.field_type, &brings.key_field.field_type) =>
+            {
+                let inner = arrow.and_then(map_value);
+                let path = join(path, "value");
+                let value = self.field(&have.value_field, &brings.value_field, inner, &path);
+                return Type::Map(MapType::new(have.key_field.clone(), value));
             }
             _ => {}
         }
@@ -184,11 +178,15 @@ impl Merge {
     }
 }
 
-fn is_primitive(have: &Type, brings: &Type) -> bool {
-    matches!((have, brings), (Type::Primitive(have), Type::Primitive(brings)) if have == brings || fits(brings, have))
+/// Whether keys of `brings` are keys of `have`, whose type stays.
+fn is_key(have: &Type, brings: &Type) -> bool {
+    match (have, brings) {
+        (Type::Primitive(have), Type::Primitive(brings)) => have == brings || fits(brings, have),
+        (have, brings) => have == brings,
+    }
 }
 
-/// Whether each value of `from` is one of `into`.
+/// Whether each value of `from` is one of `into`; these are also the types that Iceberg lets a column change to.
 fn fits(from: &PrimitiveType, into: &PrimitiveType) -> bool {
     use PrimitiveType::{Decimal, Double, Float, Int, Long};
     match (from, into) {
@@ -205,11 +203,6 @@ fn fits(from: &PrimitiveType, into: &PrimitiveType) -> bool {
         ) => s == t && a <= b,
         _ => false,
     }
-}
-
-/// Whether Iceberg lets a column of `from` become one of `into`.
-fn widens(from: &PrimitiveType, into: &PrimitiveType) -> bool {
-    fits(from, into)
 }
 
 fn arrow_field<'a>(fields: &'a Fields, name: &str) -> Option<&'a Field> {

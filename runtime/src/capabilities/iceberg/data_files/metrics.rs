@@ -338,9 +338,9 @@ mod tests {
             &format!("a{}", "\u{10ffff}".repeat(15)),
             Some("b"),
         );
-        let gap = format!("0123456789abcde\u{d7ff}x");
+        let gap = "0123456789abcde\u{d7ff}x";
         check(
-            &gap,
+            gap,
             "0123456789abcde\u{d7ff}",
             Some("0123456789abcde\u{e000}"),
         );

@@ -3,7 +3,7 @@
 //! Takes paths that have been found to be below the root. What is written is durable when a function returns.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
