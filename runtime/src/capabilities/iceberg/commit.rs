@@ -73,6 +73,16 @@ impl Folders {
         }
     }
 
+    /// Whether the run may have been sent to the catalog, by whatever process.
+    async fn has_attempt(&self, warehouse: &Warehouse) -> Result<bool> {
+        let receipt = receipt::url(&self.metadata, &self.run);
+        match warehouse.size(&receipt).await {
+            Ok(_) => Ok(true),
+            Err(failure) if failure.kind == ErrorKind::NotFound => Ok(false),
+            Err(failure) => Err(failure),
+        }
+    }
+
     /// Metadata files of the run's attempts to commit: each has the run in its name.
     async fn attempts(&self, warehouse: &Warehouse) -> Result<Vec<String>> {
         let all = warehouse.list(&self.metadata).await?.into_iter();
@@ -133,24 +143,26 @@ pub async fn commit(
         files,
     };
     let mut change = change(table, &loaded, &folders, &staged)?;
+    // An attempt may have landed, or may still: its answer was lost, or this program was killed after it.
+    let mut is_unknown = folders.has_attempt(&warehouse).await?;
     let landed = receipt
         .save(&warehouse, &folders.metadata, change.snapshot_id, state)
         .await?;
     change.properties = summary(committer, &receipt, &landed);
     let mut retry = Retry::new(loaded.metadata.properties());
-    // An attempt may have landed, or may still: its answer was lost.
-    let mut unknown: Option<Failure> = None;
     loop {
         let fits = check_base(&loaded, committer, base)
             .and_then(|()| check_table(table, &loaded, &staged));
-        if let Err(failure) = fits {
-            if unknown.is_some() {
-                return Err(lost(table, &failure));
+        let prepared = match fits {
+            Ok(()) => change.prepare(&loaded.metadata, &warehouse).await,
+            Err(failure) => Err(failure),
+        };
+        let mut prepared = match prepared {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
             }
-            withdraw(&warehouse, &folders).await;
-            return Err(failure);
-        }
-        let mut prepared = change.prepare(&loaded.metadata, &warehouse).await?;
+        };
         let last = serde_json::to_string(&landed)
             .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
         prepared.updates.push(TableUpdate::SetProperties {
@@ -173,15 +185,11 @@ pub async fn commit(
                 return finish(&warehouse, &folders, landed).await;
             }
             Commit::Refused(failure) => {
-                if unknown.is_none() {
-                    withdraw(&warehouse, &folders).await;
-                    return Err(failure);
-                }
-                failure
+                return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
             }
             Commit::Conflict(failure) => failure,
             Commit::Unknown(failure) => {
-                unknown = Some(failure.clone());
+                is_unknown = true;
                 failure
             }
         };
@@ -189,24 +197,39 @@ pub async fn commit(
         // What became of the attempts is for the table to say.
         loaded = match table.reload().await {
             Ok(loaded) => loaded,
-            Err(error) if unknown.is_some() => return Err(lost(table, &error)),
-            Err(error) => return Err(error),
+            Err(failure) => {
+                return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
+            }
         };
         if let Some(landed) = find(&loaded, committer) {
             return finish(&warehouse, &folders, landed).await;
         }
         if !goes_on {
-            if unknown.is_some() {
-                return Err(lost(table, &failure));
-            }
-            withdraw(&warehouse, &folders).await;
-            return Err(Failure::new(
-                ErrorKind::Rejected,
-                format!("the table `{}` changed with every attempt: {}", table.name, failure.message),
-            )
-            .hint("run the job again; with many writers, raise the table's `commit.retry.num-retries`"));
+            let message = format!(
+                "the table `{}` changed with every attempt: {}",
+                table.name, failure.message
+            );
+            let failure = Failure::new(ErrorKind::Rejected, message).hint(
+                "run the job again; with many writers, raise the table's `commit.retry.num-retries`",
+            );
+            return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
         }
     }
+}
+
+/// No further attempt is made. Where none may still land, their metadata files are removed, which tells `abort` so.
+async fn given_up(
+    table: &Table,
+    warehouse: &Warehouse,
+    folders: &Folders,
+    is_unknown: bool,
+    failure: Failure,
+) -> Failure {
+    if is_unknown {
+        return lost(table, &failure);
+    }
+    withdraw(warehouse, folders).await;
+    failure
 }
 
 /// Removes the data files of a run, unless it is in the table, or may still come into it.
@@ -219,7 +242,7 @@ pub async fn abort(table: &Table, committer: &Committer) -> Result<()> {
     if find(&loaded, committer).is_some() {
         return Ok(());
     }
-    if !folders.attempts(&warehouse).await?.is_empty() {
+    if folders.has_attempt(&warehouse).await? {
         let (run_id, table) = (committer.run.clone(), table.name.to_string());
         tracing::warn!(
             run_id,
@@ -456,12 +479,17 @@ async fn finish(warehouse: &Warehouse, folders: &Folders, landed: Landed) -> Res
     Ok(Committed { landed, files })
 }
 
-/// No attempt landed, and none can: their metadata files are removed, which tells `abort` so.
+/// Removes metadata files of attempts that cannot land.
 async fn withdraw(warehouse: &Warehouse, folders: &Folders) {
     let removed = async {
+        let receipt = receipt::url(&folders.metadata, &folders.run);
         for url in folders.attempts(warehouse).await? {
-            warehouse.remove(&url).await?;
+            if url != receipt {
+                warehouse.remove(&url).await?;
+            }
         }
+        // It says that an attempt may be out there, so it goes last.
+        warehouse.remove(&receipt).await?;
         Ok::<_, Failure>(())
     };
     if let Err(failure) = removed.await {

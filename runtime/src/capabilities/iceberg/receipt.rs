@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 
 use apache_avro::{Reader, Schema, Writer};
+use bytes::Bytes;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
@@ -19,7 +20,7 @@ const SCHEMA: &str = r#"{ "type": "record", "name": "data_file", "namespace": "d
     { "name": "bytes", "type": "long" }, { "name": "sha256", "type": "string" } ] }"#;
 
 /// A data file of a run.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Written {
     pub path: String,
     pub rows: u64,
@@ -44,12 +45,26 @@ impl Receipt {
         snapshot: i64,
         state: Option<String>,
     ) -> Result<Landed> {
-        let bytes = self
-            .bytes()
-            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
+        let url = url(folder, &self.run);
+        // The bytes of an Avro file are never the same twice: what an earlier attempt wrote is taken.
+        let bytes = match warehouse.read(&url).await {
+            Ok(bytes) if read(&bytes).is_ok_and(|files| files == self.files) => bytes,
+            Ok(_) => {
+                let message = format!("`{url}` is of the same run and lists other files");
+                return Err(Failure::new(ErrorKind::Rejected, message)
+                    .hint("run the job again: it takes new names"));
+            }
+            Err(failure) if failure.kind == ErrorKind::NotFound => {
+                let bytes = self.bytes();
+                let bytes: Bytes = bytes
+                    .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
+                    .into();
+                warehouse.write_new(&url, bytes.clone()).await?;
+                bytes
+            }
+            Err(failure) => return Err(failure),
+        };
         let sha256 = Sha256::digest(&bytes);
-        let url = format!("{folder}{}-receipt-{snapshot}.avro", self.run);
-        warehouse.write_new(&url, bytes.into()).await?;
         Ok(Landed {
             run: self.run.clone(),
             snapshot,
@@ -75,6 +90,11 @@ impl Receipt {
         }
         writer.into_inner()
     }
+}
+
+/// Where the receipt of a run is, in `folder`, which ends in `/`. It is there before any attempt to commit.
+pub fn url(folder: &str, run: &str) -> String {
+    format!("{folder}{run}-receipt.avro")
 }
 
 /// The files of a run that is in the table, as its receipt has them; none where somebody removed it.
@@ -117,7 +137,7 @@ mod tests {
         };
         let bytes = receipt.bytes().unwrap();
         let found = read(&bytes).unwrap();
-        assert_eq!(format!("{found:?}"), format!("{:?}", receipt.files));
+        assert_eq!(found, receipt.files);
         assert!(read(&bytes[..bytes.len() - 3]).is_err());
         assert!(read(b"{}").is_err());
     }
