@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use super::Bench;
 use super::catalogs::rest;
 use crate::support::faults::{Fault, Proxy, Rule};
-use crate::support::soak;
+use crate::support::{files_below, soak};
 
 const SIGKILL: i32 = 9;
 
@@ -45,7 +45,27 @@ fn a_kill_at_any_named_point_loses_and_doubles_nothing_in_a_table() {
         bench.put("b.csv", 4_000, 4_500);
         bench.runs();
         bench.runs();
-        bench.check(4_500, &format!("after a kill at {point}"));
+        let found = bench.check(4_500, &format!("after a kill at {point}"));
+        let mut named: Vec<String> = found["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|file| {
+                file.as_str()
+                    .unwrap()
+                    .rsplit_once("/data/")
+                    .unwrap()
+                    .1
+                    .to_owned()
+            })
+            .collect();
+        named.sort();
+        let data = bench.dir.path().join("warehouse/sales/orders/data");
+        assert_eq!(
+            files_below(&data),
+            named,
+            "files without a use after a kill at {point}"
+        );
     }
     println!("{} kill points: {}", points.len(), points.join(" "));
 }

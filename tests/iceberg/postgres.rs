@@ -125,3 +125,43 @@ fn a_run_replaces_the_table_or_the_partitions_that_it_has_rows_for() {
         (of_others + of_one).to_string()
     );
 }
+
+#[test]
+fn rows_are_partitioned_by_each_transform_of_each_type_that_has_it() {
+    let database = server().database();
+    database.sql(
+        "create table t as select n as i, n::bigint as l, n::numeric(12, 2) as d, 's' || n as s, \
+         timestamp '1969-12-30' + n * interval '7 hours' as at, \
+         timestamptz '1969-12-30 00:00:00+00' + n * interval '7 hours' as tz, date '1969-12-30' + n as day, \
+         md5(n::text)::uuid as u, n % 2 = 0 as b from generate_series(1, 40) n;
+         insert into t (i) values (41);",
+    );
+    for spec in [
+        &["i"][..],
+        &["b"],
+        &["day"],
+        &["u"],
+        &["day(at)"],
+        &["hour(tz)"],
+        &["month(day)", "year(tz)"],
+        &["bucket(4, l)", "bucket(3, s)"],
+        &["bucket(4, d)", "bucket(4, day)"],
+        &["bucket(4, u)", "bucket(4, at)"],
+        &["truncate(10, l)", "truncate(2, s)"],
+        &["truncate(1000, d)"],
+    ] {
+        let bench = bench(
+            &database,
+            "select * from t",
+            &json!({ "partition_by": spec }),
+        );
+        bench.runs();
+        let found = bench.catalog.read(TABLE);
+        assert_eq!(found["pyiceberg"]["rows"], 41, "{spec:?}");
+        let files = found["files"].as_array().unwrap().len() as u64;
+        assert!(files > 1, "{spec:?}");
+        // The file that has the row is never skipped.
+        let read = bench.catalog.files_for(TABLE, "l = 7");
+        assert!((1..=files).contains(&read), "{read} of {files}: {spec:?}");
+    }
+}

@@ -255,7 +255,7 @@ pub async fn abort(table: &Table, committer: &Committer) -> Result<()> {
     for (url, _) in warehouse.list(&folders.data).await? {
         warehouse.remove(&url).await?;
     }
-    Ok(())
+    warehouse.remove_unfinished(&folders.data).await
 }
 
 /// The last commit of a job.
@@ -465,7 +465,7 @@ async fn finish(warehouse: &Warehouse, folders: &Folders, landed: Landed) -> Res
                     warehouse.remove(&url).await?;
                 }
             }
-            Ok::<_, Failure>(())
+            warehouse.remove_unfinished(&folders.data).await
         };
         if let Err(failure) = tidied.await {
             let (run_id, problem) = (landed.run.clone(), failure.to_string());

@@ -1,7 +1,7 @@
 //! What has to become of a table's columns so that a run can write to it.
 //!
 //! Pure. Columns are added, widened and made optional; what else differs is refused, with every difference. Nothing is renamed
-//! by guess. Specification: https://iceberg.apache.org/spec/#schema-evolution
+//! by guess. Specification: <https://iceberg.apache.org/spec/#schema-evolution>
 
 use arrow::datatypes::{Field, Fields, Schema as ArrowSchema};
 use iceberg::spec::{

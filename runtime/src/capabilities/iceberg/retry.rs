@@ -1,6 +1,6 @@
 //! How long a commit waits before it tries again, and how often it does: as the table's own properties say.
 //!
-//! Knows no catalog. Properties: https://iceberg.apache.org/docs/latest/configuration/#table-behavior-properties
+//! Knows no catalog. Properties: <https://iceberg.apache.org/docs/latest/configuration/#table-behavior-properties>
 
 use std::collections::HashMap;
 use std::collections::hash_map::RandomState;

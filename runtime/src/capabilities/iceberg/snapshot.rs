@@ -1,7 +1,7 @@
 //! Snapshots: manifests, the manifest list and the updates that make them the table's current state.
 //!
 //! The crate `iceberg` commits appends alone and keeps its producer of snapshots to itself; this one is on its public types, and also
-//! takes files out. Specification: https://iceberg.apache.org/spec/#snapshots
+//! takes files out. Specification: <https://iceberg.apache.org/spec/#snapshots>
 //!
 //! Writes metadata files, and does not ask the catalog.
 

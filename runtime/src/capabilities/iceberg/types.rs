@@ -1,7 +1,7 @@
 //! Arrow types as Iceberg has them (format version 2).
 //!
 //! Pure. What Iceberg lacks is mapped to a wider type where every value fits, and refused otherwise; `docs/iceberg.md` has
-//! the table. Specification: https://iceberg.apache.org/spec/#primitive-types
+//! the table. Specification: <https://iceberg.apache.org/spec/#primitive-types>
 
 use arrow::datatypes::{DataType, Field, Fields, IntervalUnit, Schema as ArrowSchema, TimeUnit};
 use iceberg::spec::{

@@ -136,6 +136,15 @@ impl Warehouse {
         Ok(found)
     }
 
+    /// Removes what killed programs left of files in a folder, whose URL ends in `/`, and the folder where it is empty then. On
+    /// S3 nothing is to be seen of a file before it is whole, and a rule of the bucket ends uploads that nobody finishes.
+    pub async fn remove_unfinished(&self, folder: &str) -> Result<()> {
+        match self.place(folder.trim_end_matches('/'))? {
+            Place::Local(path) => local::remove_unfinished(path).await,
+            Place::S3(_) => Ok(()),
+        }
+    }
+
     /// Begins an object whose bytes come piece by piece.
     pub async fn upload(&self, url: &str) -> Result<Upload> {
         match self.place(url)? {

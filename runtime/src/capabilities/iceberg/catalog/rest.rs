@@ -1,4 +1,4 @@
-//! A server of the Iceberg REST protocol: https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml
+//! A server of the Iceberg REST protocol: <https://github.com/apache/iceberg/blob/main/open-api/rest-catalog-open-api.yaml>
 //!
 //! Sends, signs in, and says what became of a commit. Credentials for storage that the server offers are not taken: a job has
 //! its own under `aws`. Knows no metadata beyond what it hands on.

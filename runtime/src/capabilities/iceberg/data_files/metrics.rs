@@ -1,7 +1,7 @@
 //! What a manifest says of a data file: counts and bounds of its columns, which let readers skip it.
 //!
 //! Pure: from a Parquet footer, whose leaves carry the field ids, and from batches for NaN, which footers do not count.
-//! Bounds are kept for columns outside of lists and maps. Specification: https://iceberg.apache.org/spec/#data-file-fields
+//! Bounds are kept for columns outside of lists and maps. Specification: <https://iceberg.apache.org/spec/#data-file-fields>
 
 use std::collections::{HashMap, HashSet};
 

@@ -141,6 +141,28 @@ fn enter(path: &Path, url: &str, depth: usize, found: &mut Vec<(String, u64)>) -
     Ok(())
 }
 
+pub async fn remove_unfinished(path: PathBuf) -> Result<()> {
+    on(path, |path| {
+        let entries = match fs::read_dir(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            entries => entries?,
+        };
+        let mut is_empty = true;
+        for entry in entries {
+            let entry = entry?;
+            match entry.file_name().to_str().is_some_and(is_part) {
+                true => fs::remove_file(entry.path())?,
+                false => is_empty = false,
+            }
+        }
+        match is_empty {
+            true => fs::remove_dir(path),
+            false => Ok(()),
+        }
+    })
+    .await
+}
+
 /// The name of a file on its way: `.NAME.part` beside it.
 pub fn part_name(path: &Path, id: &str) -> PathBuf {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -20,7 +20,7 @@ pub fn stored_schema(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
-/// The values of `array` as a column of type `stored`, which [`stored_schema`] gave.
+/// The values of `array` as a column of type `stored`, which `stored_schema` gave.
 pub fn stored_values(array: &ArrayRef, stored: &DataType) -> ArrayRef {
     if array.data_type() == stored {
         return array.clone();
