@@ -140,7 +140,8 @@ fn rows_are_partitioned_by_each_transform_of_each_type_that_has_it() {
         &["i"][..],
         &["b"],
         &["day"],
-        &["u"],
+        &["d"],
+        &["tz"],
         &["day(at)"],
         &["hour(tz)"],
         &["month(day)", "year(tz)"],
@@ -164,4 +165,10 @@ fn rows_are_partitioned_by_each_transform_of_each_type_that_has_it() {
         let read = bench.catalog.files_for(TABLE, "l = 7");
         assert!((1..=files).contains(&read), "{read} of {files}: {spec:?}");
     }
+    let by_uuid = bench(
+        &database,
+        "select * from t",
+        &json!({ "partition_by": ["u"] }),
+    );
+    by_uuid.refuses("bucket(16, u)");
 }

@@ -4,7 +4,8 @@
 
 use bytesize::ByteSize;
 use iceberg::spec::{
-    NullOrder, Schema, SortDirection, SortField, SortOrder, Transform, UnboundPartitionSpec,
+    NullOrder, PrimitiveType, Schema, SortDirection, SortField, SortOrder, Transform, Type,
+    UnboundPartitionSpec,
 };
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -124,6 +125,18 @@ impl Target {
         let mut spec = UnboundPartitionSpec::builder();
         for (column, transform) in self.transforms()? {
             let source = column_id(schema, "partition_by", &column)?;
+            let kind = schema
+                .field_by_id(source)
+                .map(|field| field.field_type.as_ref());
+            // The crate `iceberg` 0.10.1 cannot write such a value into a manifest.
+            if transform == Transform::Identity
+                && kind == Some(&Type::Primitive(PrimitiveType::Uuid))
+            {
+                return Err(invalid(format!(
+                    "a table cannot be partitioned by the uuid `{column}` itself"
+                ))
+                .hint(format!("write `bucket(16, {column})`")));
+            }
             spec = spec
                 .add_partition_field(source, partition_name(&column, transform), transform)
                 .map_err(|error| refused("partition_by", &error))?;
@@ -277,7 +290,7 @@ fn invalid(message: String) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    use iceberg::spec::{NestedField, PrimitiveType, Type};
+    use iceberg::spec::NestedField;
 
     use super::*;
 
