@@ -30,3 +30,12 @@ fn files_end_at_their_size_and_hold_rows_in_order() {
     assert_eq!(found["sort"].as_array().unwrap().len(), 2, "{found}");
     assert!(found["files"].as_array().unwrap().len() > 2, "{found}");
 }
+
+#[test]
+fn a_batch_of_more_partitions_than_files_may_be_open_arrives_whole() {
+    let bench = Bench::new("\n  partition_by: [id]");
+    bench.put("a.csv", 0, 600);
+    bench.runs();
+    let found = bench.check(600, "many partitions");
+    assert_eq!(found["files"].as_array().unwrap().len(), 600);
+}

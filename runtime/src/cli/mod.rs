@@ -212,10 +212,10 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
             let request = Request { key_id, tenant };
             decrypt::decrypt(&source, &destination, &request, options).await
         }
-        Verb::Verify { what } => match Path::new(&what).extension() {
-            Some(extension) if extension == "json" => verify::verify(&what, options).await,
-            _ => verify_table::verify(Path::new(&what), options).await,
-        },
+        Verb::Verify { what } if what.contains("/_dativo/") || what.contains("://") => {
+            verify::verify(&what, options).await
+        }
+        Verb::Verify { what } => verify_table::verify(Path::new(&what), options).await,
         Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {
             what: SchemaOf::Job,

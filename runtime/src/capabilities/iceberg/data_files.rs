@@ -142,9 +142,15 @@ impl DataFiles {
         .await?;
         for (partition, rows) in parts {
             self.add(partition, rows).await?;
+            self.close_some().await?;
         }
+        Ok(())
+    }
+
+    /// Ends files until the open ones are within their limits, the largest first.
+    async fn close_some(&mut self) -> Result<()> {
         let limit = self.layout.memory_bytes.max(MIN_HELD_BYTES);
-        while self.open.len() > MAX_OPEN || (self.memory_bytes() > limit && !self.open.is_empty()) {
+        while self.open.len() > MAX_OPEN || self.memory_bytes() > limit {
             let most = self.open.iter().max_by_key(|(_, rows)| rows.memory_bytes());
             let Some(partition) = most.map(|(partition, _)| partition.clone()) else {
                 break;
