@@ -5,11 +5,12 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, FixedSizeListArray, ListArray, MapArray, RecordBatch,
+    Array, ArrayRef, AsArray, Date32Array, FixedSizeListArray, ListArray, MapArray, RecordBatch,
     RecordBatchOptions, StructArray, new_null_array,
 };
 use arrow::compute::{CastOptions, cast, cast_with_options};
-use arrow::datatypes::{DataType, Field, Fields, Schema as ArrowSchema, SchemaRef};
+use arrow::datatypes::{DataType, Date64Type, Field, Fields, Schema as ArrowSchema, SchemaRef};
+use arrow::error::ArrowError;
 use arrow::util::display::FormatOptions;
 use iceberg::arrow::schema_to_arrow_schema;
 use iceberg::spec::{PrimitiveType, Schema, Type};
@@ -18,6 +19,8 @@ use super::snapshot::broken;
 use super::types::join;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::parquet::stored_values;
+
+const MS_PER_DAY: i64 = 86_400_000;
 
 const EXTENSION: &str = "ARROW:extension:name";
 
@@ -186,7 +189,26 @@ fn convert(values: &ArrayRef, wanted: &DataType, path: &str) -> Result<ArrayRef>
             let made = MapArray::try_new(entries.clone(), offsets, inner, nulls, false);
             Ok(Arc::new(made.map_err(plain)?))
         }
-        (DataType::Interval(_), DataType::Struct(_)) => Ok(stored_values(values, wanted)),
+        (DataType::Interval(_), DataType::Struct(_)) => {
+            let parts = [
+                Field::new("months", DataType::Int32, false),
+                Field::new("days", DataType::Int32, false),
+                Field::new("nanoseconds", DataType::Int64, false),
+            ];
+            // By name, in case that somebody else made the struct.
+            let stored = stored_values(values, &DataType::Struct(parts.to_vec().into()));
+            convert(&stored, wanted, path)
+        }
+        (DataType::Date64, DataType::Date32) => {
+            // Arrow's own cast drops a time of day, and what is out of range.
+            let days: Result<Date32Array, _> =
+                values.as_primitive::<Date64Type>().try_unary(|ms| {
+                    let days = i32::try_from(ms.div_euclid(MS_PER_DAY)).ok();
+                    days.filter(|_| ms.rem_euclid(MS_PER_DAY) == 0)
+                        .ok_or_else(|| ArrowError::CastError(format!("{ms} ms are no date")))
+                });
+            Ok(Arc::new(days.map_err(plain)?))
+        }
         _ => {
             let options = CastOptions {
                 safe: false,

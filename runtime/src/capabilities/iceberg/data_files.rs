@@ -13,12 +13,13 @@ use bytes::Bytes;
 use iceberg::arrow::RecordBatchPartitionSplitter;
 use iceberg::spec::{
     DataFile, FormatVersion, PartitionSpec, PartitionSpecRef, Schema, SchemaRef, SortOrderRef,
-    Struct, deserialize_data_file_from_json, serialize_data_file_to_json,
+    Struct, Transform, deserialize_data_file_from_json, serialize_data_file_to_json,
 };
 use serde::{Deserialize, Serialize};
 
 use super::conform::Form;
 use super::snapshot::broken;
+use super::target::check_identity;
 use super::warehouse::{Upload, Warehouse};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::parquet::Encoder;
@@ -107,6 +108,12 @@ impl DataFiles {
             )),
         };
         sorted::check(&layout.sort_order)?;
+        for field in layout.spec.fields() {
+            if field.transform == Transform::Identity {
+                let source = layout.schema.field_by_id(field.source_id);
+                check_identity(source.map(|source| source.field_type.as_ref()), &field.name)?;
+            }
+        }
         let form = Arc::new(Form::new(&layout.schema)?);
         // What an encoder cannot take is known before the first row comes.
         Encoder::create(form.schema().clone(), &layout.options)?;

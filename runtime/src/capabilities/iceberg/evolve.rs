@@ -111,8 +111,11 @@ impl Merge {
             let id = self.ids.0;
             let kind = arrow_field(arrow, &other.name)
                 .map(|field| field_type(field, &path, &mut self.ids));
-            // It was mapped once already; only its ids are new.
-            let Some(Ok(kind)) = kind else { continue };
+            let Some(Ok(kind)) = kind else {
+                self.differences
+                    .push(format!("`{path}` cannot be added where it stands"));
+                continue;
+            };
             self.changes.push(format!("`{path}` is added as {kind}"));
             merged.push(NestedField::optional(id, &other.name, kind).into());
         }

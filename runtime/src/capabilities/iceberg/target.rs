@@ -128,14 +128,8 @@ impl Target {
             let kind = schema
                 .field_by_id(source)
                 .map(|field| field.field_type.as_ref());
-            // The crate `iceberg` 0.10.1 cannot write such a value into a manifest.
-            if transform == Transform::Identity
-                && kind == Some(&Type::Primitive(PrimitiveType::Uuid))
-            {
-                return Err(invalid(format!(
-                    "a table cannot be partitioned by the uuid `{column}` itself"
-                ))
-                .hint(format!("write `bucket(16, {column})`")));
+            if transform == Transform::Identity {
+                check_identity(kind, &column)?;
             }
             spec = spec
                 .add_partition_field(source, partition_name(&column, transform), transform)
@@ -255,6 +249,22 @@ fn sorting(text: &str) -> Result<(String, SortDirection, NullOrder)> {
         return Err(invalid("`sort_by` has an empty item".to_owned()).hint("name a column"));
     }
     Ok(((*column).to_owned(), direction, nulls))
+}
+
+/// Values of these types do not come through the crate `iceberg` 0.10.1 into a manifest as they are.
+pub fn check_identity(kind: Option<&Type>, column: &str) -> Result<()> {
+    let Some(Type::Primitive(kind)) = kind else {
+        return Ok(());
+    };
+    let hint = match kind {
+        PrimitiveType::Uuid => format!("write `bucket(16, {column})`"),
+        PrimitiveType::Float | PrimitiveType::Double => {
+            "partition by another column: no two numbers with a fraction may be the same".to_owned()
+        }
+        _ => return Ok(()),
+    };
+    let message = format!("a table cannot be partitioned by the {kind} `{column}` itself");
+    Err(invalid(message).hint(hint))
 }
 
 fn column_id(schema: &Schema, key: &str, column: &str) -> Result<i32> {
