@@ -74,12 +74,7 @@ impl Bench {
     /// Has `file` opened.
     fn decrypt(&self, file: &[u8], arguments: &[&str]) -> Output {
         std::fs::write(self.path("sealed"), file).unwrap();
-        let output = self.command(arguments).output().unwrap();
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Output::of(&mut self.command(arguments))
     }
 
     /// Nothing is there but what was there before.

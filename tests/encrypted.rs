@@ -12,7 +12,8 @@ use uuid::Uuid;
 
 use crate::support::aws::servers;
 use crate::support::{
-    Output, TestDir, command, python_program, read_csv, read_parquet, repository, soak,
+    Output, TestDir, command, points_passed, python_program, read_csv, read_parquet, repository,
+    soak,
 };
 
 const SIGKILL: i32 = 9;
@@ -74,12 +75,7 @@ impl Bench {
     }
 
     pub fn run(&self, args: &[&str]) -> Output {
-        let output = self.command(args).output().unwrap();
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Output::of(&mut self.command(args))
     }
 
     /// The objects, opened with what nobody here wrote: their facts, and a folder of Parquet files.
@@ -304,24 +300,13 @@ fn a_key_that_is_not_granted_or_cannot_be_used_ends_the_run() {
 #[test]
 fn a_kill_at_any_named_point_loses_and_doubles_nothing_encrypted() {
     let reference = Bench::new("v0", 12_000);
-    let trace = reference.dir.path().join("trace");
-    let mut traced = reference.command(&["run", "job.yaml"]);
-    assert!(
-        traced
-            .env("DATIVO_CRASH_TRACE", &trace)
-            .status()
-            .unwrap()
-            .success()
-    );
-    let text = std::fs::read_to_string(&trace).unwrap();
-    let mut names: Vec<&str> = text.lines().collect();
-    names.sort_unstable();
+    let passed = points_passed(&reference.dir, reference.command(&["run", "job.yaml"]));
     let mut points = Vec::new();
-    for same in names.chunk_by(|a, b| a == b) {
-        let most = if soak() { same.len() } else { 1 };
-        points.extend((1..=same.len().min(most)).map(|n| format!("{}:{n}", same[0])));
-        if same.len() > 1 && !soak() {
-            points.push(format!("{}:{}", same[0], same.len()));
+    for (name, times) in passed {
+        let most = if soak() { times } else { 1 };
+        points.extend((1..=times.min(most)).map(|n| format!("{name}:{n}")));
+        if times > 1 && !soak() {
+            points.push(format!("{name}:{times}"));
         }
     }
     for point in &points {

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use crate::support::{TestDir, cli, command, files_below, read_csv, read_parquet, soak};
+use crate::support::{
+    TestDir, cli, command, files_below, points_passed, read_csv, read_parquet, soak,
+};
 
 const ROWS: u64 = 30_000;
 const SIGKILL: i32 = 9;
@@ -58,17 +60,7 @@ fn check_recovery(dir: &TestDir, expected: &Value, place: &str) {
 
 /// Every `n`-th occasion of each named point, so that each name is there.
 fn points(dir: &TestDir) -> Vec<String> {
-    let trace = dir.path().join("trace");
-    let status = start(dir, Some(("DATIVO_CRASH_TRACE", trace.to_str().unwrap())))
-        .wait()
-        .unwrap();
-    assert!(status.success());
-    let text = std::fs::read_to_string(&trace).unwrap();
-    let mut names: Vec<&str> = text.lines().collect();
-    names.sort_unstable();
-    let counted = names
-        .chunk_by(|a, b| a == b)
-        .map(|same| (same[0], same.len()));
+    let counted = points_passed(dir, command(dir, &["run", "job.yaml", "--json"]));
     let most = if soak() { usize::MAX } else { 3 };
     let mut points = Vec::new();
     for (name, count) in counted {

@@ -70,15 +70,7 @@ impl Bench {
     }
 
     fn run(&self, job: &str) -> Output {
-        let output = self
-            .command(&["run", &format!("{job}.yaml"), "--json"])
-            .output()
-            .unwrap();
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Output::of(&mut self.command(&["run", &format!("{job}.yaml"), "--json"]))
     }
 
     #[track_caller]

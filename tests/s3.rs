@@ -58,15 +58,7 @@ impl Bench {
     }
 
     fn run(&self) -> Output {
-        let output = self
-            .command(&["run", "job.yaml", "--json"])
-            .output()
-            .unwrap();
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8(output.stdout).unwrap(),
-            stderr: String::from_utf8(output.stderr).unwrap(),
-        }
+        Output::of(&mut self.command(&["run", "job.yaml", "--json"]))
     }
 
     /// Puts rows `from..to` into `in/` of the prefix, and the file of all rows so far into the folder.

@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use super::Bench;
 use super::catalogs::rest;
 use crate::support::faults::{Fault, Proxy, Rule};
-use crate::support::{files_below, soak};
+use crate::support::{files_below, points_passed, soak};
 
 const SIGKILL: i32 = 9;
 
@@ -13,22 +13,11 @@ const SIGKILL: i32 = 9;
 fn a_kill_at_any_named_point_loses_and_doubles_nothing_in_a_table() {
     let reference = Bench::new("");
     reference.put("a.csv", 0, 4_000);
-    let trace = reference.dir.path().join("trace");
-    let mut traced = reference.command(&["run", "job.yaml"]);
-    assert!(
-        traced
-            .env("DATIVO_CRASH_TRACE", &trace)
-            .status()
-            .unwrap()
-            .success()
-    );
-    let text = std::fs::read_to_string(&trace).unwrap();
-    let mut names: Vec<&str> = text.lines().collect();
-    names.sort_unstable();
+    let passed = points_passed(&reference.dir, reference.command(&["run", "job.yaml"]));
     let mut points = Vec::new();
-    for same in names.chunk_by(|a, b| a == b) {
-        let most = if soak() { same.len() } else { 1 };
-        points.extend((1..=same.len().min(most)).map(|n| format!("{}:{n}", same[0])));
+    for (name, times) in passed {
+        let most = if soak() { times } else { 1 };
+        points.extend((1..=times.min(most)).map(|n| format!("{name}:{n}")));
     }
     for wanted in ["iceberg-prepared", "iceberg-committed"] {
         assert!(

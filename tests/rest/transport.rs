@@ -11,12 +11,7 @@ use crate::support::{Output, TestDir, cli};
 /// A run with these variables in its environment.
 fn run_with(case: &Case, variables: &[(&str, &str)]) -> Output {
     let mut run = case.command("run");
-    let output = run.envs(variables.iter().copied()).output().unwrap();
-    Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Output::of(run.envs(variables.iter().copied()))
 }
 
 #[test]

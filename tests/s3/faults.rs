@@ -5,7 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use super::{Bench, SIGKILL};
 use crate::support::aws::servers;
 use crate::support::faults::{Fault, Proxy, Rule};
-use crate::support::soak;
+use crate::support::{points_passed, soak};
 
 fn rule(operation: &'static str, first: u32, times: u32, fault: Fault) -> Rule {
     Rule {
@@ -114,23 +114,12 @@ fn credentials_that_expire_end_the_run_and_the_next_makes_it_good() {
 fn a_kill_at_any_named_point_loses_and_doubles_nothing_in_a_bucket() {
     let reference = Bench::new();
     reference.put("a.csv", 0, 8_000);
-    let trace = reference.dir.path().join("trace");
-    let mut traced = reference.command(&["run", "job.yaml"]);
-    assert!(
-        traced
-            .env("DATIVO_CRASH_TRACE", &trace)
-            .status()
-            .unwrap()
-            .success()
-    );
+    let passed = points_passed(&reference.dir, reference.command(&["run", "job.yaml"]));
     reference.check("without a kill");
-    let text = std::fs::read_to_string(&trace).unwrap();
-    let mut names: Vec<&str> = text.lines().collect();
-    names.sort_unstable();
     let mut points = Vec::new();
-    for same in names.chunk_by(|a, b| a == b) {
-        let most = if soak() { same.len() } else { 2 };
-        points.extend((1..=same.len().min(most)).map(|n| format!("{}:{n}", same[0])));
+    for (name, times) in passed {
+        let most = if soak() { times } else { 2 };
+        points.extend((1..=times.min(most)).map(|n| format!("{name}:{n}")));
     }
     for wanted in [
         "upload-marked",

@@ -59,6 +59,16 @@ pub struct Output {
 }
 
 impl Output {
+    /// Runs a command to its end.
+    pub fn of(command: &mut Command) -> Self {
+        let output = command.output().unwrap();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8(output.stdout).unwrap(),
+            stderr: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
     /// Standard output, which must be one JSON value.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.stdout).unwrap_or_else(|error| panic!("{error}: {self:?}"))
@@ -78,12 +88,22 @@ pub fn command(dir: &TestDir, args: &[&str]) -> Command {
 
 /// Runs the command line in `dir` to its end.
 pub fn cli(dir: &TestDir, args: &[&str]) -> Output {
-    let output = command(dir, args).output().unwrap();
-    Output {
-        code: output.status.code().unwrap_or(-1),
-        stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
-    }
+    Output::of(&mut command(dir, args))
+}
+
+/// The named points at which `command` could be killed, in order of their names, and how often it came by. It runs to its
+/// end, which must be a good one.
+pub fn points_passed(dir: &TestDir, mut command: Command) -> Vec<(String, usize)> {
+    let trace = dir.path().join("trace");
+    command.env("DATIVO_CRASH_TRACE", &trace);
+    assert!(command.status().unwrap().success());
+    let text = std::fs::read_to_string(&trace).unwrap();
+    let mut names: Vec<&str> = text.lines().collect();
+    names.sort_unstable();
+    names
+        .chunk_by(|a, b| a == b)
+        .map(|same| (same[0].to_owned(), same.len()))
+        .collect()
 }
 
 /// The names of all files below `folder`, sorted; none where it does not exist.

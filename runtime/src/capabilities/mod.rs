@@ -4,6 +4,7 @@
 //! pure, `host.rs` adapts to the contract, `client.rs` or `backends/` do the work and know no wasm.
 
 pub mod aws;
+mod blocking;
 mod egress;
 pub mod failure;
 pub mod http;

@@ -128,13 +128,13 @@ pub async fn commit(
     let warehouse = table.warehouse(&loaded.metadata)?;
     let folders = Folders::new(loaded.metadata.location(), &committer.run);
     if let Some(landed) = find(&loaded, committer) {
-        return finish(&warehouse, &folders, landed).await;
+        return found(&warehouse, &folders, landed).await;
     }
     let staged = read(&warehouse, &folders, committer, staged).await?;
     let files: Vec<Written> = staged
         .iter()
         .flat_map(|split| &split.files)
-        .map(written)
+        .map(|file| file.written.clone())
         .collect();
     let receipt = Receipt {
         run: committer.run.clone(),
@@ -182,7 +182,11 @@ pub async fn commit(
         let failure = match sent {
             Commit::Landed(after) => {
                 let landed = find(&after, committer).unwrap_or(landed);
-                return finish(&warehouse, &folders, landed).await;
+                tidy(&warehouse, &folders, &receipt.files).await;
+                return Ok(Committed {
+                    landed,
+                    files: receipt.files,
+                });
             }
             Commit::Refused(failure) => {
                 return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
@@ -202,7 +206,7 @@ pub async fn commit(
             }
         };
         if let Some(landed) = find(&loaded, committer) {
-            return finish(&warehouse, &folders, landed).await;
+            return found(&warehouse, &folders, landed).await;
         }
         if !goes_on {
             let message = format!(
@@ -356,11 +360,11 @@ async fn read(
     }
     let there: HashMap<String, u64> = warehouse.list(&folders.data).await?.into_iter().collect();
     for file in splits.iter().flat_map(|split| &split.files) {
-        if !file.path.starts_with(&folders.data) {
+        if !file.written.path.starts_with(&folders.data) {
             return Err(foreign());
         }
-        if there.get(&file.path) != Some(&file.bytes) {
-            let path = &file.path;
+        if there.get(&file.written.path) != Some(&file.written.bytes) {
+            let path = &file.written.path;
             let message = format!("`{path}`, which the run wrote, is gone or was changed");
             return Err(Failure::new(ErrorKind::Rejected, message).hint("run the job again"));
         }
@@ -383,7 +387,9 @@ fn change(table: &Table, loaded: &Loaded, folders: &Folders, staged: &[Staged]) 
                 )
             })?;
             let read = file.read(spec, schema)?;
-            if read.file_path() != file.path || read.file_size_in_bytes() != file.bytes {
+            if read.file_path() != file.written.path
+                || read.file_size_in_bytes() != file.written.bytes
+            {
                 return Err(Failure::new(
                     ErrorKind::Denied,
                     "what a split staged was changed",
@@ -439,44 +445,39 @@ fn summary(committer: &Committer, receipt: &Receipt, landed: &Landed) -> HashMap
         .collect()
 }
 
-fn written(file: &StagedFile) -> Written {
-    Written {
-        path: file.path.clone(),
-        rows: file.rows,
-        bytes: file.bytes,
-        sha256: file.sha256.clone(),
-    }
-}
-
-/// The run is in the table: what it staged beside is removed, such as files of a split that was read again.
-async fn finish(warehouse: &Warehouse, folders: &Folders, landed: Landed) -> Result<Committed> {
+/// A run that is in the table already.
+async fn found(warehouse: &Warehouse, folders: &Folders, landed: Landed) -> Result<Committed> {
     let files = receipt::files(warehouse, &landed).await?;
-    let kept: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let has_rows = landed
+        .summary
+        .get("dativo.rows")
+        .is_none_or(|rows| rows != "0");
     // Without its receipt there is no telling which files are the table's.
-    if !files.is_empty()
-        || landed
-            .summary
-            .get("dativo.rows")
-            .is_some_and(|rows| rows == "0")
-    {
-        let tidied = async {
-            for (url, _) in warehouse.list(&folders.data).await? {
-                if !kept.contains(url.as_str()) {
-                    warehouse.remove(&url).await?;
-                }
-            }
-            warehouse.remove_unfinished(&folders.data).await
-        };
-        if let Err(failure) = tidied.await {
-            let (run_id, problem) = (landed.run.clone(), failure.to_string());
-            tracing::warn!(
-                run_id,
-                problem,
-                "the commit landed; what the run staged beside could not be removed"
-            );
-        }
+    if !files.is_empty() || !has_rows {
+        tidy(warehouse, folders, &files).await;
     }
     Ok(Committed { landed, files })
+}
+
+/// Removes what a run that is in the table staged beside its `files`, such as those of a split that was read again.
+async fn tidy(warehouse: &Warehouse, folders: &Folders, files: &[Written]) {
+    let kept: HashSet<&str> = files.iter().map(|file| file.path.as_str()).collect();
+    let tidied = async {
+        for (url, _) in warehouse.list(&folders.data).await? {
+            if !kept.contains(url.as_str()) {
+                warehouse.remove(&url).await?;
+            }
+        }
+        warehouse.remove_unfinished(&folders.data).await
+    };
+    if let Err(failure) = tidied.await {
+        let (run_id, problem) = (folders.run.clone(), failure.to_string());
+        tracing::warn!(
+            run_id,
+            problem,
+            "the commit landed; what the run staged beside could not be removed"
+        );
+    }
 }
 
 /// Removes metadata files of attempts that cannot land.

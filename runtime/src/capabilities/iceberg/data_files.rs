@@ -18,9 +18,11 @@ use iceberg::spec::{
 use serde::{Deserialize, Serialize};
 
 use super::conform::Form;
+use super::receipt::Written;
 use super::snapshot::broken;
 use super::target::check_identity;
 use super::warehouse::{Upload, Warehouse};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::parquet::Encoder;
 use metrics::Metrics;
@@ -50,10 +52,8 @@ pub struct Layout {
 /// A file that is durable, as the commit takes it in.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct StagedFile {
-    pub path: String,
-    pub rows: u64,
-    pub bytes: u64,
-    pub sha256: String,
+    #[serde(flatten)]
+    pub written: Written,
     pub spec_id: i32,
     /// The entry of a manifest, as the crate writes it to JSON.
     data_file: String,
@@ -178,7 +178,8 @@ impl DataFiles {
         for partition in partitions {
             self.close(partition).await?;
         }
-        self.staged.sort_by(|a, b| a.path.cmp(&b.path));
+        self.staged
+            .sort_by(|a, b| a.written.path.cmp(&b.written.path));
         Ok(self.staged)
     }
 
@@ -289,21 +290,15 @@ impl OpenFile {
             .data_file(&footer, layout, partition, &written)?;
         let kind = layout.spec.partition_type(&layout.schema).map_err(broken)?;
         Ok(StagedFile {
-            path: written.url,
-            rows,
-            bytes: written.bytes,
-            sha256: written.sha256,
+            written: Written {
+                path: written.url,
+                rows,
+                bytes: written.bytes,
+                sha256: written.sha256,
+            },
             spec_id: layout.spec.spec_id(),
             data_file: serialize_data_file_to_json(data_file, &kind, FormatVersion::V2)
                 .map_err(broken)?,
         })
     }
-}
-
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .unwrap_or_else(|error| Err(Failure::new(ErrorKind::Internal, error.to_string())))
 }

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use super::history::Landed;
 use super::warehouse::Warehouse;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::component::hex;
 
 const SCHEMA: &str = r#"{ "type": "record", "name": "data_file", "namespace": "dativo", "fields": [
     { "name": "path", "type": "string" }, { "name": "rows", "type": "long" },
@@ -70,7 +71,7 @@ impl Receipt {
             snapshot,
             state,
             receipt: url,
-            receipt_sha256: sha256.iter().map(|byte| format!("{byte:02x}")).collect(),
+            receipt_sha256: hex(&sha256),
             summary: HashMap::new(),
         })
     }

@@ -75,7 +75,7 @@ pub struct Prepared {
 impl Change {
     pub fn new(added: Vec<DataFile>, removes: Removes, folder: &str, run: &str) -> Self {
         Self {
-            snapshot_id: i64::from_be_bytes(random()) & i64::MAX,
+            snapshot_id: random_id(),
             added,
             removes,
             properties: HashMap::new(),
@@ -105,13 +105,8 @@ impl Change {
         let mut manifests = Vec::new();
         let mut removed = 0_u64;
         for manifest in current(metadata, &files).await? {
-            match self
-                .keep(metadata, &files, manifest, &mut summary, &mut removed)
-                .await?
-            {
-                Some(manifest) => manifests.push(manifest),
-                None => continue,
-            }
+            let kept = self.keep(metadata, &files, manifest, &mut summary, &mut removed);
+            manifests.extend(kept.await?);
         }
         if self.manifest.is_none() && !self.added.is_empty() {
             self.manifest = Some(self.add(metadata, &files).await?);
@@ -278,7 +273,6 @@ async fn current(metadata: &TableMetadata, files: &Files) -> Result<Vec<Manifest
 }
 
 /// Metadata files: the crate reads and writes them in memory, and they are kept in the warehouse.
-#[derive(Clone)]
 struct Files {
     io: FileIO,
     warehouse: Warehouse,
@@ -336,10 +330,10 @@ fn totals(
     counts
 }
 
-fn random() -> [u8; 8] {
-    let (high, _) = Uuid::new_v4().as_u64_pair();
-    let (low, _) = Uuid::new_v4().as_u64_pair();
-    (high ^ low.rotate_left(32)).to_be_bytes()
+/// Not below 0: snapshots have no order by their ids.
+fn random_id() -> i64 {
+    let (high, low) = Uuid::new_v4().as_u64_pair();
+    i64::try_from((high ^ low) >> 1).unwrap_or(i64::MAX)
 }
 
 fn now_ms() -> i64 {

@@ -294,9 +294,5 @@ fn too_many(name: &str) -> Failure {
     .hint("remove files that no snapshot needs, with a tool that maintains Iceberg tables")
 }
 
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
 #[cfg(test)]
 mod tests;

@@ -16,6 +16,7 @@ use super::grant::KeyId;
 use super::key_file;
 use super::refusal::{Asked, refusal};
 use crate::capabilities::aws::{self, Aws};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::seal::{Context, DataKey, FreshKey, LocalKey};
 
@@ -105,14 +106,6 @@ fn parse(key_id: &str) -> Result<KeyId> {
         Failure::new(ErrorKind::InvalidConfig, message)
             .hint("name a key by its id, its ARN, `alias/NAME` or `file:PATH`")
     })
-}
-
-/// Reads key files on a thread that may wait for a disk.
-async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    let done = tokio::task::spawn_blocking(work).await;
-    done.unwrap_or_else(|error| Err(Failure::new(ErrorKind::Internal, error.to_string())))
 }
 
 fn pairs(context: &Context) -> HashMap<String, String> {

@@ -8,8 +8,9 @@ use tokio::task::JoinHandle;
 use wasmtime::component::Resource;
 
 use super::Access as Granted;
-use super::backends::{self, Attributes, ByteStream, MAX_GET_BYTES, Owner, Upload, blocking};
+use super::backends::{self, Attributes, ByteStream, MAX_GET_BYTES, Owner, Upload};
 use super::grant::{Access, Place};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::component::State;
 use crate::component::bindings::imports::object_store as wit;

@@ -256,20 +256,22 @@ impl Rest {
 
     /// Sends what may be sent again, as long as the server is not there or busy.
     async fn ask(&self, method: Method, url: &Url, body: Option<&Value>) -> Result<Answer> {
-        let mut wait = FIRST_WAIT;
-        for attempt in 1.. {
-            let failure = match self.send(method.clone(), url, body).await {
-                Ok(answer) if !is_busy(answer.status) => return Ok(answer),
-                Ok(answer) => self.refused(&answer),
-                Err(Lost::NotSent(failure) | Lost::Unknown(failure)) => failure,
-            };
-            if attempt >= ATTEMPTS || failure.kind != ErrorKind::Unavailable {
-                return Err(failure);
+        let mut patience = Patience::new();
+        loop {
+            match self.settled(self.send(method.clone(), url, body).await) {
+                Err(failure) if patience.has_more(&failure).await => {}
+                outcome => return outcome,
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
         }
-        Err(Failure::new(ErrorKind::Internal, "no request was sent"))
+    }
+
+    /// An answer that would not be another one later.
+    fn settled(&self, sent: Result<Answer, Lost>) -> Result<Answer> {
+        match sent {
+            Ok(answer) if !is_busy(answer.status) => Ok(answer),
+            Ok(answer) => Err(self.refused(&answer)),
+            Err(Lost::NotSent(failure) | Lost::Unknown(failure)) => Err(failure),
+        }
     }
 
     /// Sends a request once; twice where the token was not taken any more, which changed nothing.
@@ -443,6 +445,32 @@ impl Rest {
         self.uri
             .port()
             .map_or_else(|| host.to_owned(), |port| format!("{host}:{port}"))
+    }
+}
+
+/// The attempts of one request that changes nothing.
+struct Patience {
+    attempt: u32,
+    wait: Duration,
+}
+
+impl Patience {
+    fn new() -> Self {
+        Self {
+            attempt: 1,
+            wait: FIRST_WAIT,
+        }
+    }
+
+    /// Waits where another attempt may help; false where none does, or there were enough.
+    async fn has_more(&mut self, failure: &Failure) -> bool {
+        if self.attempt >= ATTEMPTS || failure.kind != ErrorKind::Unavailable {
+            return false;
+        }
+        tokio::time::sleep(self.wait).await;
+        self.attempt += 1;
+        self.wait *= 2;
+        true
     }
 }
 

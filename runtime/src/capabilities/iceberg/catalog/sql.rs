@@ -16,6 +16,7 @@ use iceberg::{MetadataLocation, TableRequirement, TableUpdate};
 
 use super::pointers::{Pointers, Row, Written};
 use super::{Commit, Creation, Loaded, TableName};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::iceberg::warehouse::{MAX_READ_BYTES, Warehouse};
 use crate::job::Secrets;
@@ -47,7 +48,7 @@ impl Sql {
             let message = format!("the metadata of `{name}`: {}", failure.message);
             Failure { message, ..failure }
         })?;
-        let metadata = blocking(move || decode(&bytes)).await?.map_err(|why| {
+        let metadata = blocking(move || Ok(decode(&bytes))).await?.map_err(|why| {
             Failure::new(
                 ErrorKind::InvalidData,
                 format!("the metadata of `{name}` in `{location}` cannot be read: {why}"),
@@ -154,7 +155,7 @@ impl Sql {
     async fn write(&self, metadata: TableMetadata, place: &MetadataLocation) -> Result<Loaded> {
         let (metadata, url) = (Arc::new(metadata), place.to_string());
         let (shared, codec) = (metadata.clone(), place.compression_codec());
-        let bytes = blocking(move || encode(&shared, codec))
+        let bytes = blocking(move || Ok(encode(&shared, codec)))
             .await?
             .map_err(|why| {
                 Failure::new(
@@ -256,10 +257,4 @@ fn conflict(name: &TableName, why: &str) -> Failure {
         format!("the commit to `{name}` met another: {why}"),
     )
     .hint("run the job again; let fewer jobs write to the table at the same time")
-}
-
-async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))
 }

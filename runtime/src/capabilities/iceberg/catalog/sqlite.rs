@@ -10,6 +10,7 @@ use rusqlite::{
 };
 
 use super::pointers::{NAMESPACES, Row, TABLES, Written, invalid};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::job::Secrets;
 
@@ -133,8 +134,7 @@ impl Sqlite {
         work: impl FnOnce(&Connection) -> Result<T> + Send + 'static,
     ) -> Result<T> {
         let path = self.path.clone();
-        let done = tokio::task::spawn_blocking(move || work(&connect(&path)?)).await;
-        done.map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?
+        blocking(move || work(&connect(&path)?)).await
     }
 }
 

@@ -11,9 +11,11 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
-use super::{MAX_LISTED, MAX_READ_BYTES, hex, too_large, too_many};
-use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use super::{MAX_LISTED, MAX_READ_BYTES, too_large, too_many};
+use crate::capabilities::blocking::blocking;
+use crate::capabilities::failure::Result;
 use crate::capabilities::object_store::file_failure;
+use crate::component::hex;
 
 /// How much is read at a time where the bytes are only hashed.
 const PIECE_BYTES: usize = 1 << 20;
@@ -217,11 +219,5 @@ pub async fn on<T: Send + 'static>(
     path: PathBuf,
     work: impl FnOnce(&Path) -> io::Result<T> + Send + 'static,
 ) -> Result<T> {
-    blocking(move || work(&path).map_err(file_failure(&path.display().to_string()))).await?
-}
-
-pub async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))
+    blocking(move || work(&path).map_err(file_failure(&path.display().to_string()))).await
 }

@@ -9,10 +9,11 @@ use aws_sdk_s3::types::ChecksumAlgorithm;
 use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 
-use super::local::blocking;
-use super::{MAX_LISTED, MAX_READ_BYTES, Object, hex, too_large, too_many};
+use super::{MAX_LISTED, MAX_READ_BYTES, Object, too_large, too_many};
 use crate::capabilities::aws::{self, Aws};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::component::hex;
 
 /// How much is asked for at a time where the bytes are only hashed.
 const PIECE_BYTES: u64 = 8 << 20;
@@ -61,7 +62,7 @@ pub async fn digest(aws: &Aws, object: &Object) -> Result<(u64, String)> {
             return Err(Failure::new(ErrorKind::Unavailable, message));
         }
         at += piece.len() as u64;
-        hash = blocking(move || hash.chain_update(&piece)).await?;
+        hash = blocking(move || Ok(hash.chain_update(&piece))).await?;
     }
     Ok((at, hex(&hash.finalize())))
 }

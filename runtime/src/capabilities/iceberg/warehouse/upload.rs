@@ -15,10 +15,12 @@ use bytes::{Bytes, BytesMut};
 use sha2::{Digest, Sha256};
 use tokio::task::JoinSet;
 
-use super::local::{self, blocking, on};
-use super::{Object, hex, s3};
+use super::local::{self, on};
+use super::{Object, s3};
 use crate::capabilities::aws::{self, Aws};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::component::hex;
 
 /// What is sent in one request. S3 takes no smaller parts than 5 MiB but the last.
 const PART_BYTES: usize = 8 << 20;
@@ -132,7 +134,7 @@ impl Upload {
                 (part.file, self.hash) = (Some(file), hash);
             }
             Target::S3(multipart) => {
-                self.hash = blocking(move || hash.chain_update(&piece)).await?;
+                self.hash = blocking(move || Ok(hash.chain_update(&piece))).await?;
                 multipart.put(bytes).await?;
             }
         }

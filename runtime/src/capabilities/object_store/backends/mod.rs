@@ -18,6 +18,7 @@ pub use self::stream::ByteStream;
 use super::grant::{Grant, Place};
 use super::name::Store;
 use crate::capabilities::aws::Aws;
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 
 /// Largest answer of [`get`], in bytes. It becomes one blob in host memory.
@@ -263,16 +264,6 @@ pub async fn list(aws: &Aws, grant: &Arc<Grant>, prefix: Place) -> Result<Vec<Ob
             let grant = grant.clone();
             blocking(move || local::list(&grant, &prefix)).await
         }
-    }
-}
-
-/// Runs file I/O where it does not hold up other instances.
-pub async fn blocking<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done,
-        Err(error) => Err(Failure::new(ErrorKind::Internal, error.to_string())),
     }
 }
 

@@ -6,7 +6,7 @@ use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use url::Url;
 
-use super::{ATTEMPTS, FIRST_WAIT, Lost, Rest};
+use super::{Patience, Rest};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 
 /// A token is fetched anew this long before it expires.
@@ -68,34 +68,29 @@ impl Rest {
             .append_pair("client_secret", secret)
             .append_pair("scope", &self.scope)
             .finish();
-        let mut wait = FIRST_WAIT;
-        for attempt in 1.. {
-            let client = self.client().await?;
+        let client = self.client().await?;
+        let mut patience = Patience::new();
+        let answer = loop {
             let request = client
                 .post(url.clone())
                 .header(CONTENT_TYPE, "application/x-www-form-urlencoded")
                 .body(form.clone());
-            let failure = match self.receive(request).await {
-                Ok(answer) if answer.status.is_success() => {
-                    let answer: TokenAnswer = serde_json::from_slice(&answer.body)
-                        .map_err(|_| self.strange("a token"))?;
-                    let life = answer
-                        .expires_in
-                        .map_or(DEFAULT_TOKEN_LIFE, Duration::from_secs);
-                    return Ok(Token {
-                        text: answer.access_token,
-                        until: Instant::now() + life.saturating_sub(TOKEN_MARGIN),
-                    });
-                }
-                Ok(answer) => self.refused(&answer),
-                Err(Lost::NotSent(failure) | Lost::Unknown(failure)) => failure,
-            };
-            if attempt >= ATTEMPTS || failure.kind != ErrorKind::Unavailable {
-                return Err(failure);
+            match self.settled(self.receive(request).await) {
+                Err(failure) if patience.has_more(&failure).await => {}
+                outcome => break outcome?,
             }
-            tokio::time::sleep(wait).await;
-            wait *= 2;
+        };
+        if !answer.status.is_success() {
+            return Err(self.refused(&answer));
         }
-        Err(Failure::new(ErrorKind::Internal, "no token was asked for"))
+        let answer: TokenAnswer =
+            serde_json::from_slice(&answer.body).map_err(|_| self.strange("a token"))?;
+        let life = answer
+            .expires_in
+            .map_or(DEFAULT_TOKEN_LIFE, Duration::from_secs);
+        Ok(Token {
+            text: answer.access_token,
+            until: Instant::now() + life.saturating_sub(TOKEN_MARGIN),
+        })
     }
 }

@@ -18,9 +18,10 @@ use super::marker::Marker;
 use super::publish;
 use super::token::{Content, Part, Token};
 use crate::capabilities::aws::{self, Aws};
+use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::object_store::backends::{
-    Attributes, Owner, Staged, blocking, check_part, check_run, hex,
+    Attributes, Owner, Staged, check_part, check_run, hex,
 };
 use crate::capabilities::object_store::grant::Place;
 use crate::pipeline::crash;
