@@ -1,16 +1,18 @@
 //! Jobs that write Iceberg tables, as pyiceberg and duckdb then read them through the same catalog.
 
 mod catalogs;
+mod examples;
 mod faults;
 mod layout;
 mod postgres;
+mod upsert;
 
 use std::process::Command;
 
 use serde_json::{Value, json};
 
 use crate::support::iceberg::Catalog;
-use crate::support::{Output, TestDir, cli, command, repository};
+use crate::support::{Output, TestDir, cli, command, files_below, repository};
 
 const TABLE: &str = "sales.orders";
 
@@ -100,6 +102,24 @@ impl Bench {
         }
         assert_eq!(read["nulls"]["name"], to.div_ceil(10), "{when}");
         found
+    }
+
+    /// No file lies about that no snapshot of the table has.
+    #[track_caller]
+    fn check_no_litter(&self, found: &Value, when: &str) {
+        let files = found["all_files"].as_array().unwrap().iter();
+        let name = |file: &Value| {
+            file.as_str()
+                .unwrap()
+                .rsplit_once("/data/")
+                .unwrap()
+                .1
+                .to_owned()
+        };
+        let mut named: Vec<String> = files.map(name).collect();
+        named.sort();
+        let data = self.dir.path().join("warehouse/sales/orders/data");
+        assert_eq!(files_below(&data), named, "files without a use: {when}");
     }
 }
 
@@ -201,9 +221,6 @@ fn what_a_run_cannot_write_is_refused_and_leaves_the_table_as_it_was() {
     let bench = Bench::new("\n  mode: overwrite");
     bench.put("a.csv", 0, 100);
     bench.refuses("would drop what it read before");
-    let bench = Bench::new("\n  mode: upsert\n  key: [id]");
-    bench.put("a.csv", 0, 100);
-    bench.refuses("upsert");
     let bench = Bench::new("\n  partition_by: [city]");
     bench.put("a.csv", 0, 100);
     bench.refuses("`city`");

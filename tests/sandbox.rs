@@ -34,7 +34,7 @@ fn in_process(job: &Path, dir: &Path) -> RunReport {
         .build()
         .unwrap();
     runtime.block_on(async {
-        let job = job::load(job, &LoadOptions { secrets_dir: None });
+        let job = job::load(job, &LoadOptions::default());
         let components = Components::start(None).unwrap();
         let plugins = Plugins::new(&test_guests());
         let ready = match Ready::new(job, &components, &plugins).await {

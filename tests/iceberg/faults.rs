@@ -1,11 +1,14 @@
 //! Kills at every named point: the rows are there once, and the next run goes on from the right state.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::os::unix::process::ExitStatusExt;
+use std::time::Duration;
 
-use super::Bench;
 use super::catalogs::rest;
+use super::{Bench, TABLE};
 use crate::support::faults::{Fault, Proxy, Rule};
-use crate::support::{files_below, points_passed, soak};
+use crate::support::{points_passed, soak};
 
 const SIGKILL: i32 = 9;
 
@@ -35,28 +38,51 @@ fn a_kill_at_any_named_point_loses_and_doubles_nothing_in_a_table() {
         bench.runs();
         bench.runs();
         let found = bench.check(4_500, &format!("after a kill at {point}"));
-        let mut named: Vec<String> = found["files"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|file| {
-                file.as_str()
-                    .unwrap()
-                    .rsplit_once("/data/")
-                    .unwrap()
-                    .1
-                    .to_owned()
-            })
-            .collect();
-        named.sort();
-        let data = bench.dir.path().join("warehouse/sales/orders/data");
-        assert_eq!(
-            files_below(&data),
-            named,
-            "files without a use after a kill at {point}"
-        );
+        bench.check_no_litter(&found, &format!("after a kill at {point}"));
     }
     println!("{} kill points: {}", points.len(), points.join(" "));
+}
+
+#[test]
+fn after_each_of_many_kills_at_random_times_the_rows_are_there_once_and_the_state_is_theirs() {
+    let bench = Bench::new("");
+    bench.put("00000.csv", 0, 200);
+    bench.runs();
+    let mut killed = 0;
+    let runs = if soak() { 200 } else { 12 };
+    for run in 1..=runs {
+        bench.put(&format!("{run:05}.csv"), run * 200, (run + 1) * 200);
+        let mut child = bench.command(&["run", "job.yaml"]).spawn().unwrap();
+        let random = RandomState::new().hash_one(run);
+        std::thread::sleep(Duration::from_micros(random % 400_000));
+        child.kill().unwrap();
+        if child.wait().unwrap().signal() == Some(SIGKILL) {
+            killed += 1;
+        }
+        let found = bench.catalog.read(TABLE);
+        let rows = found["pyiceberg"]["rows"].as_u64().unwrap();
+        let when = format!("run {run}: {rows} rows");
+        assert_eq!(rows % 200, 0, "{when}");
+        bench.check(rows, &when);
+        // The state names the files whose rows are there, and no other.
+        let snapshots = found["snapshots"].as_array().unwrap();
+        let state = snapshots.last().unwrap()["summary"]["dativo.state"]
+            .as_str()
+            .unwrap();
+        for file in 0..=run {
+            let is_read = state.contains(&format!("{file:05}.csv"));
+            assert_eq!(
+                is_read,
+                file < rows / 200,
+                "{when}: {file:05}.csv in {state}"
+            );
+        }
+    }
+    assert!(killed > 0);
+    bench.runs();
+    let found = bench.check((runs + 1) * 200, "after all");
+    bench.check_no_litter(&found, "after all");
+    println!("{killed} of {runs} runs were killed");
 }
 
 #[test]

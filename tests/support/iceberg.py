@@ -1,6 +1,8 @@
 """Iceberg tables as pyiceberg and duckdb read them, through the catalog that the job used.
 
 Usage: iceberg.py read   CATALOG TABLE     what both readers find: rows, types, NULLs, sums, a checksum of the rows
+       iceberg.py duckdb CATALOG TABLE     what duckdb finds alone
+       iceberg.py rename CATALOG TABLE COLUMN NAME   pyiceberg gives a column another name
        iceberg.py append CATALOG TABLE ROWS   pyiceberg appends ROWS (JSON) to the table
        iceberg.py create CATALOG TABLE ROWS   pyiceberg makes the table of ROWS
        iceberg.py plan   CATALOG TABLE FILTER   how many of the table's files pyiceberg would read
@@ -116,6 +118,12 @@ def read(properties, name):
             for s in sorted(table.metadata.snapshots, key=lambda s: s.sequence_number)
         ],
         "files": sorted(task.file.file_path for task in table.scan().plan_files()),
+        "all_files": sorted({
+            entry.data_file.file_path
+            for snapshot in table.metadata.snapshots
+            for manifest in snapshot.manifests(table.io)
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
+        }),
     }
 
 
@@ -134,6 +142,12 @@ def main():
         catalog.create_table(name, rows.schema).append(rows)
         return {}
     table = catalog.load_table(name)
+    if verb == "duckdb":
+        return by_duckdb(properties, name, table)
+    if verb == "rename":
+        with table.update_schema() as update:
+            update.rename_column(sys.argv[4], sys.argv[5])
+        return {}
     if verb == "append":
         table.append(rows_of(sys.argv[4], table.schema().as_arrow()))
         return {}

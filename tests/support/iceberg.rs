@@ -61,6 +61,16 @@ impl Catalog {
         self.python("create", table, &[&rows.to_string()]);
     }
 
+    /// What duckdb finds in a table that pyiceberg does not read.
+    pub fn read_by_duckdb(&self, table: &str) -> Value {
+        self.python("duckdb", table, &[])
+    }
+
+    /// Lets pyiceberg give a column another name.
+    pub fn rename(&self, table: &str, column: &str, name: &str) {
+        self.python("rename", table, &[column, name]);
+    }
+
     /// How many files of a table a filter leaves.
     pub fn files_for(&self, table: &str, filter: &str) -> u64 {
         self.python("plan", table, &[filter])["files"]

@@ -25,6 +25,8 @@ pub fn schema() -> String {
             "mode": { "enum": ["append", "overwrite", "overwrite_partitions", "upsert"], "default": "append",
                 "description": "What a run does to the rows that are there: nothing, replace them all, replace the partitions that it has rows for, replace those with the same `key`. Default: `append`." },
             "key": columns("With `mode: upsert`: the columns that tell rows apart."),
+            "merge_mode": { "enum": ["copy_on_write", "merge_on_read"], "default": "copy_on_write",
+                "description": "With `mode: upsert`: whether files with rows that are replaced are written again, or a file of deletes says that those are gone. Default: `copy_on_write`." },
             "schema_evolution": { "enum": ["allow", "refuse"], "default": "allow",
                 "description": "Whether a run may add columns to the table, widen their types and make them optional. Default: `allow`." },
             "compression": { "enum": ["zstd", "snappy", "none"], "default": "zstd",

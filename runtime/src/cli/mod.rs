@@ -64,6 +64,9 @@ struct Options {
     /// Secrets as files, `DIR/TENANT/NAME`, asked before the environment
     #[arg(long, global = true, value_name = "DIR")]
     secrets: Option<PathBuf>,
+    /// What the operator says of tenants, `DIR/TENANT.yaml`: where their tables are kept
+    #[arg(long, global = true, default_value = "tenants", value_name = "DIR")]
+    tenants: PathBuf,
 }
 
 #[derive(Debug, Subcommand)]
@@ -244,6 +247,7 @@ impl Options {
     async fn ready(&self, job: &std::path::Path) -> Result<Ready, Vec<Error>> {
         let options = LoadOptions {
             secrets_dir: self.secrets.clone(),
+            tenants_dir: Some(self.tenants.clone()),
         };
         let draft = crate::job::load(job, &options);
         Ready::new(draft, &self.components()?, &self.plugins()).await

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::check::{no_secrets_outside, value_problem};
 use super::endpoints::Draft;
@@ -14,6 +14,7 @@ use super::implementation::Refusal;
 use super::schedule::Schedule;
 use super::secrets::Resolver;
 use super::spec::{JobSpec, LimitsSpec, Size, Span};
+use super::tenant;
 use super::units::{self, GIB, KIB, MIB};
 use super::yaml::{Document, escape};
 use super::{Endpoint, Job, Limits, LoadOptions, was_refused};
@@ -42,7 +43,12 @@ pub fn job(
         spec.source.and_then(|source| source.reader),
         spec.source_connector,
     );
-    let target = builder.target(spec.target, spec.target_connector);
+    let tenants = options.tenants_dir.as_deref();
+    let defaults = match (tenants, &spec.tenant_id) {
+        (Some(dir), Some(tenant)) => tenant::target_defaults(dir, tenant, builder.problems),
+        _ => Map::new(),
+    };
+    let target = builder.target(spec.target, spec.target_connector, defaults);
     no_secrets_outside(
         document,
         &|pointer| CONFIGS.contains(&pointer),

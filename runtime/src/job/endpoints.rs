@@ -37,7 +37,13 @@ impl Builder<'_> {
         self.endpoint(spec, connector, &place)
     }
 
-    pub fn target(&mut self, spec: Option<TargetSpec>, connector: Option<String>) -> Option<Draft> {
+    /// `defaults` are those of the tenant for a table.
+    pub fn target(
+        &mut self,
+        spec: Option<TargetSpec>,
+        connector: Option<String>,
+        defaults: Map<String, Value>,
+    ) -> Option<Draft> {
         let place = Side {
             role: Role::Writer,
             pointer: "/target/writer",
@@ -48,7 +54,7 @@ impl Builder<'_> {
             return self.endpoint(None, connector, &place);
         };
         let writer = spec.writer.take();
-        let table_config = table_config(spec);
+        let mut table_config = table_config(spec);
         let Some(first) = table_config.keys().next() else {
             return self.endpoint(writer, connector, &place);
         };
@@ -66,6 +72,9 @@ impl Builder<'_> {
                 "write `target_connector: iceberg`, or name the writer under `target.writer`";
             self.problem("/target_connector", &message, hint);
             return None;
+        }
+        for (key, value) in defaults {
+            table_config.entry(key).or_insert(value);
         }
         let missing: Vec<_> = ["warehouse", "namespace", "table"]
             .into_iter()
@@ -179,6 +188,7 @@ fn table_config(spec: TargetSpec) -> Map<String, Value> {
         sort_by,
         mode,
         key,
+        merge_mode,
         schema_evolution,
         compression,
         target_file_size,
@@ -192,6 +202,7 @@ fn table_config(spec: TargetSpec) -> Map<String, Value> {
         ("sort_by", sort_by.map(Value::from)),
         ("mode", mode.map(Value::from)),
         ("key", key.map(Value::from)),
+        ("merge_mode", merge_mode.map(Value::from)),
         ("schema_evolution", schema_evolution.map(Value::from)),
         ("compression", compression.map(Value::from)),
         ("target_file_size", target_file_size.map(|size| size.0)),

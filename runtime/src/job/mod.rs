@@ -18,6 +18,7 @@ mod reference;
 mod schedule;
 mod secrets;
 mod spec;
+mod tenant;
 mod units;
 mod words;
 mod written;
@@ -60,6 +61,8 @@ const MAX_CAUSE: usize = 500;
 pub struct LoadOptions {
     /// `DIR/<tenant>/<NAME>` files, looked up before the environment.
     pub secrets_dir: Option<PathBuf>,
+    /// `DIR/<tenant>.yaml` files: what the operator says of tenants.
+    pub tenants_dir: Option<PathBuf>,
 }
 
 /// A valid job.
@@ -164,6 +167,7 @@ fn read_text(file: &Path, what: What) -> Result<String, Error> {
     let (what, example) = match what {
         What::Job => ("job", "a job file, such as `jobs/quickstart.yaml`"),
         What::Asset => ("asset", "an asset file, such as `jobs/assets/weather.yaml`"),
+        What::Tenant => ("tenant", "a tenant's file, such as `tenants/acme.yaml`"),
     };
     let refuse = |message: String| {
         Error::new(Kind::JobInvalid, message).hint(format!(

@@ -110,6 +110,9 @@ pub struct TargetSpec {
     /// Iceberg, with `mode: upsert`: the columns that tell rows apart.
     pub key: Option<Vec<String>>,
 
+    /// Iceberg, with `mode: upsert`: `copy_on_write` (files with rows that are replaced are written again) or `merge_on_read` (a file of deletes says that those are gone). Default: `copy_on_write`.
+    pub merge_mode: Option<String>,
+
     /// Iceberg: `allow` or `refuse` that a run adds columns to the table, widens their types and makes them optional. Default: `allow`.
     pub schema_evolution: Option<String>,
 

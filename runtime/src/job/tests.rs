@@ -299,6 +299,7 @@ fn secrets_come_from_the_directory_of_the_tenant() {
         &file,
         &LoadOptions {
             secrets_dir: Some(dir.path().into()),
+            ..LoadOptions::default()
         },
     )
     .whole()

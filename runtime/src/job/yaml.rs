@@ -34,6 +34,7 @@ pub struct Document {
 pub enum What {
     Job,
     Asset,
+    Tenant,
 }
 
 impl What {
@@ -41,6 +42,7 @@ impl What {
         match self {
             What::Job => "job",
             What::Asset => "asset",
+            What::Tenant => "tenant",
         }
     }
 }
@@ -266,6 +268,7 @@ impl Source {
                 match self.what {
                     What::Job => "put each job into its own file and run the directory",
                     What::Asset => "put each asset into its own file",
+                    What::Tenant => "put each tenant into its own file",
                 },
             ),
             YamlError::Budget { .. }

@@ -4,30 +4,31 @@
 //! either is in the table when it is read again, or cannot land once another attempt did. What was staged is deleted by
 //! `abort` alone, and only where no attempt may still land: each leaves its metadata files until it is known to be refused.
 
+mod attempts;
+
 use std::collections::{HashMap, HashSet};
 
-use iceberg::TableUpdate;
+use iceberg::spec::TableMetadata;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::catalog::{Commit, Loaded};
 use super::data_files::StagedFile;
 use super::history::{self, Landed, Owner};
-use super::receipt::{self, Receipt, Written};
+use super::receipt::{self, Written};
 use super::retry::Retry;
-use super::snapshot::{Change, Removes};
+use super::snapshot;
 use super::table::Table;
 use super::target::Mode;
+use super::upsert::Entry;
 use super::warehouse::Warehouse;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::component::ComponentRef;
 use crate::pipeline::crash;
+use attempts::Attempts;
 
 /// Larger states do not belong into metadata that every reader of the table loads.
 const MAX_STATE_BYTES: usize = 1 << 20;
-
-/// The version of the contract that a snapshot was written under.
-const CONTRACT: &str = "0.1.0";
 
 /// Who commits, from the scope of the instance.
 pub struct Committer {
@@ -113,13 +114,14 @@ impl Committed {
     }
 }
 
-/// Commits what every split staged, with the state.
+/// Commits what every split staged, with the state. An upsert takes at most `memory_bytes`.
 pub async fn commit(
     table: &Table,
     committer: &Committer,
     base: Option<&str>,
     staged: &[String],
     state: Option<String>,
+    memory_bytes: u64,
 ) -> Result<Committed> {
     if let Some(state) = &state {
         check_state(table, state)?;
@@ -131,43 +133,35 @@ pub async fn commit(
         return found(&warehouse, &folders, landed).await;
     }
     let staged = read(&warehouse, &folders, committer, staged).await?;
-    let files: Vec<Written> = staged
-        .iter()
-        .flat_map(|split| &split.files)
-        .map(|file| file.written.clone())
-        .collect();
-    let receipt = Receipt {
-        run: committer.run.clone(),
-        tenant: committer.owner.tenant.clone(),
-        job: committer.owner.job.clone(),
-        files,
-    };
-    let mut change = change(table, &loaded, &folders, &staged)?;
+    let files = entries(&loaded.metadata, &staged)?;
     // An attempt may have landed, or may still: its answer was lost, or this program was killed after it.
     let mut is_unknown = folders.has_attempt(&warehouse).await?;
-    let landed = receipt
-        .save(&warehouse, &folders.metadata, change.snapshot_id, state)
-        .await?;
-    change.properties = summary(committer, &receipt, &landed);
+    let mut attempts = Attempts::new(&table.target, &warehouse, &folders, committer, state);
+    let taken = match check_table(table, &loaded, &staged) {
+        Ok(()) => {
+            attempts
+                .take_in(&loaded.metadata, files, memory_bytes)
+                .await
+        }
+        Err(failure) => Err(failure),
+    };
+    if let Err(failure) = taken {
+        return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
+    }
     let mut retry = Retry::new(loaded.metadata.properties());
     loop {
         let fits = check_base(&loaded, committer, base)
             .and_then(|()| check_table(table, &loaded, &staged));
         let prepared = match fits {
-            Ok(()) => change.prepare(&loaded.metadata, &warehouse).await,
+            Ok(()) => attempts.prepare(&loaded.metadata).await,
             Err(failure) => Err(failure),
         };
-        let mut prepared = match prepared {
+        let (prepared, landed) = match prepared {
             Ok(prepared) => prepared,
             Err(failure) => {
                 return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
             }
         };
-        let last = serde_json::to_string(&landed)
-            .map_err(|error| Failure::new(ErrorKind::Internal, error.to_string()))?;
-        prepared.updates.push(TableUpdate::SetProperties {
-            updates: HashMap::from([(history::property(&committer.owner), last)]),
-        });
         crash::point("iceberg-prepared");
         let sent = table
             .catalog
@@ -182,11 +176,9 @@ pub async fn commit(
         let failure = match sent {
             Commit::Landed(after) => {
                 let landed = find(&after, committer).unwrap_or(landed);
-                tidy(&warehouse, &folders, &receipt.files).await;
-                return Ok(Committed {
-                    landed,
-                    files: receipt.files,
-                });
+                let files = attempts.receipt.files;
+                tidy(&warehouse, &folders, &files).await;
+                return Ok(Committed { landed, files });
             }
             Commit::Refused(failure) => {
                 return Err(given_up(table, &warehouse, &folders, is_unknown, failure).await);
@@ -372,20 +364,15 @@ async fn read(
     Ok(splits)
 }
 
-fn change(table: &Table, loaded: &Loaded, folders: &Folders, staged: &[Staged]) -> Result<Change> {
-    let metadata = &loaded.metadata;
-    let mut added = Vec::new();
+/// The files of the splits, with their entries of a manifest.
+fn entries(metadata: &TableMetadata, staged: &[Staged]) -> Result<Vec<Entry>> {
+    let mut entries = Vec::new();
     for split in staged {
         let schema = metadata
             .schema_by_id(split.schema)
             .unwrap_or_else(|| metadata.current_schema());
         for file in &split.files {
-            let spec = metadata.partition_spec_by_id(file.spec_id).ok_or_else(|| {
-                Failure::new(
-                    ErrorKind::Rejected,
-                    format!("the table has no partition spec {}", file.spec_id),
-                )
-            })?;
+            let spec = snapshot::spec(metadata, file.spec_id)?;
             let read = file.read(spec, schema)?;
             if read.file_path() != file.written.path
                 || read.file_size_in_bytes() != file.written.bytes
@@ -395,54 +382,14 @@ fn change(table: &Table, loaded: &Loaded, folders: &Folders, staged: &[Staged]) 
                     "what a split staged was changed",
                 ));
             }
-            added.push(read);
+            entries.push(Entry {
+                split: split.split,
+                written: file.written.clone(),
+                file: read,
+            });
         }
     }
-    let removes = match table.target.mode {
-        Mode::Append => Removes::Nothing,
-        Mode::Overwrite => Removes::All,
-        Mode::OverwritePartitions => Removes::Partitions,
-        Mode::Upsert => return Err(no_upsert()),
-    };
-    Ok(Change::new(added, removes, &folders.metadata, &folders.run))
-}
-
-/// Before anything is read or written for it.
-pub fn check_mode(mode: Mode) -> Result<()> {
-    match mode {
-        Mode::Upsert => Err(no_upsert()),
-        _ => Ok(()),
-    }
-}
-
-fn no_upsert() -> Failure {
-    Failure::new(ErrorKind::InvalidConfig, "`mode: upsert` is not there yet")
-        .hint("write `mode: append` and take the newest row of each key when reading, or `mode: overwrite`")
-}
-
-/// The summary of the snapshot: who wrote what, from which code.
-fn summary(committer: &Committer, receipt: &Receipt, landed: &Landed) -> HashMap<String, String> {
-    let component = |reference: &ComponentRef| format!("{} {}", reference.name, reference.version);
-    let rows: u64 = receipt.files.iter().map(|file| file.rows).sum();
-    let pairs = [
-        (history::RUN, committer.run.clone()),
-        (history::TENANT, committer.owner.tenant.clone()),
-        (history::JOB, committer.owner.job.clone()),
-        ("dativo.reader", component(&committer.reader)),
-        ("dativo.reader-digest", committer.reader.digest.clone()),
-        ("dativo.writer", component(&committer.writer)),
-        ("dativo.writer-digest", committer.writer.digest.clone()),
-        ("dativo.contract-version", CONTRACT.to_owned()),
-        ("dativo.rows", rows.to_string()),
-        (history::RECEIPT, landed.receipt.clone()),
-        (history::RECEIPT_SHA256, landed.receipt_sha256.clone()),
-    ];
-    let state = landed.state.clone().map(|state| (history::STATE, state));
-    pairs
-        .into_iter()
-        .chain(state)
-        .map(|(key, value)| (key.to_owned(), value))
-        .collect()
+    Ok(entries)
 }
 
 /// A run that is in the table already.

@@ -3,6 +3,7 @@
 //! Knows no catalog. A file is durable once it is finished, and no reader of the table sees it before a commit.
 
 mod metrics;
+mod read;
 mod sorted;
 
 use std::collections::HashMap;
@@ -12,20 +13,23 @@ use arrow::array::RecordBatch;
 use bytes::Bytes;
 use iceberg::arrow::RecordBatchPartitionSplitter;
 use iceberg::spec::{
-    DataFile, FormatVersion, PartitionSpec, PartitionSpecRef, Schema, SchemaRef, SortOrderRef,
-    Struct, Transform, deserialize_data_file_from_json, serialize_data_file_to_json,
+    DataContentType, DataFile, FormatVersion, PartitionSpec, PartitionSpecRef, Schema, SchemaRef,
+    SortOrderRef, Struct, TableMetadata, Transform, deserialize_data_file_from_json,
+    serialize_data_file_to_json,
 };
 use serde::{Deserialize, Serialize};
 
 use super::conform::Form;
-use super::receipt::Written;
+use super::receipt::{Content, Written};
 use super::snapshot::broken;
-use super::target::check_identity;
+use super::target::{Target, check_identity};
+use super::upsert;
 use super::warehouse::{Upload, Warehouse};
 use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::capabilities::parquet::Encoder;
 use metrics::Metrics;
+pub use read::Rows as FileRows;
 use sorted::Buffer;
 
 /// What one file may hold in memory at the least, so that files do not end at once where little memory is left.
@@ -47,6 +51,34 @@ pub struct Layout {
     pub options: String,
     /// What open files may hold together.
     pub memory_bytes: u64,
+    pub content: DataContentType,
+    /// The fields whose values say which rows are gone, where the content is equality deletes.
+    pub equality_ids: Option<Vec<i32>>,
+    /// The columns that tell rows apart, where they do: each row must have them.
+    pub key: Option<SchemaRef>,
+}
+
+impl Layout {
+    /// Rows of a table, in files as the table and the job want them.
+    pub fn new(
+        metadata: &TableMetadata,
+        target: &Target,
+        folder: &str,
+        memory_bytes: u64,
+    ) -> Result<Self> {
+        Ok(Self {
+            schema: metadata.current_schema().clone(),
+            spec: metadata.default_partition_spec().clone(),
+            sort_order: metadata.default_sort_order().clone(),
+            folder: folder.to_owned(),
+            target_file_bytes: target.file_bytes()?,
+            options: target.encoding(),
+            memory_bytes,
+            content: DataContentType::Data,
+            equality_ids: None,
+            key: None,
+        })
+    }
 }
 
 /// A file that is durable, as the commit takes it in.
@@ -70,8 +102,9 @@ impl StagedFile {
 pub struct DataFiles {
     layout: Arc<Layout>,
     warehouse: Warehouse,
-    split: u32,
-    /// Differs between attempts at one split.
+    /// What file names begin with, such as the number of the split.
+    name: String,
+    /// Differs between attempts to write the same.
     attempt: String,
     form: Arc<Form>,
     /// None where the table has no partitions.
@@ -96,7 +129,7 @@ struct OpenFile {
 }
 
 impl DataFiles {
-    pub fn new(layout: Layout, warehouse: Warehouse, split: u32) -> Result<Self> {
+    pub fn new(layout: Layout, warehouse: Warehouse, name: impl Into<String>) -> Result<Self> {
         let splitter = match layout.spec.is_unpartitioned() {
             true => None,
             false => Some(Arc::new(
@@ -120,7 +153,7 @@ impl DataFiles {
         Ok(Self {
             layout: Arc::new(layout),
             warehouse,
-            split,
+            name: name.into(),
             attempt: uuid::Uuid::new_v4().simple().to_string(),
             form,
             splitter,
@@ -135,8 +168,12 @@ impl DataFiles {
             return Ok(());
         }
         let (form, splitter) = (self.form.clone(), self.splitter.clone());
+        let key = self.layout.key.clone();
         let parts = blocking(move || {
             let batch = form.batch(&batch)?;
+            if let Some(key) = key {
+                upsert::check_rows(&key, &batch)?;
+            }
             let Some(splitter) = splitter else {
                 return Ok(vec![(Struct::empty(), batch)]);
             };
@@ -178,8 +215,9 @@ impl DataFiles {
         for partition in partitions {
             self.close(partition).await?;
         }
-        self.staged
-            .sort_by(|a, b| a.written.path.cmp(&b.written.path));
+        // In the order in which they were begun.
+        let order = |file: &StagedFile| (file.written.path.len(), file.written.path.clone());
+        self.staged.sort_by_cached_key(order);
         Ok(self.staged)
     }
 
@@ -214,10 +252,7 @@ impl DataFiles {
     }
 
     async fn begin(&mut self) -> Result<OpenFile> {
-        let name = format!(
-            "{:05}-{}-{:05}.parquet",
-            self.split, self.attempt, self.files
-        );
+        let name = format!("{}-{}-{:05}.parquet", self.name, self.attempt, self.files);
         self.files += 1;
         let url = format!("{}{name}", self.layout.folder);
         Ok(OpenFile {
@@ -232,8 +267,10 @@ impl DataFiles {
             Some(Rows::Open(file)) => *file,
             Some(Rows::Unsorted(buffer)) => {
                 let (order, schema) = (self.layout.sort_order.clone(), self.form.schema().clone());
-                let table = self.layout.schema.clone();
-                let sorted = blocking(move || buffer.sorted(&order, &table, &schema)).await?;
+                let (table, key) = (self.layout.schema.clone(), self.layout.key.clone());
+                let sorted =
+                    blocking(move || buffer.sorted(&order, &table, &schema, key.as_deref()))
+                        .await?;
                 let mut file = self.begin().await?;
                 for rows in sorted {
                     file.write(rows).await?;
@@ -295,6 +332,7 @@ impl OpenFile {
                 rows,
                 bytes: written.bytes,
                 sha256: written.sha256,
+                content: Content::default(),
             },
             spec_id: layout.spec.spec_id(),
             data_file: serialize_data_file_to_json(data_file, &kind, FormatVersion::V2)

@@ -8,7 +8,10 @@ use super::Access;
 use super::commit::{self, Committed, Committer, Folders, Staged};
 use super::data_files::{DataFiles, Layout};
 use super::history::Owner;
+use super::receipt::{Content, Written};
 use super::table::Table;
+use super::target::{MergeMode, Mode};
+use super::upsert;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::component::State;
 use crate::component::bindings::imports::iceberg as wit;
@@ -74,20 +77,18 @@ async fn create_files(
     split: u32,
     memory_bytes: u64,
 ) -> Result<HostDataFiles> {
-    commit::check_mode(table.target.mode)?;
     let loaded = table.with_columns(schema).await?;
     let metadata = &loaded.metadata;
     let warehouse = table.warehouse(metadata)?;
     let folder = Folders::new(metadata.location(), &run).data;
-    let layout = Layout {
-        schema: metadata.current_schema().clone(),
-        spec: metadata.default_partition_spec().clone(),
-        sort_order: metadata.default_sort_order().clone(),
-        folder,
-        target_file_bytes: table.target.file_bytes()?,
-        options: table.target.encoding(),
-        memory_bytes,
-    };
+    let mut layout = Layout::new(metadata, &table.target, &folder, memory_bytes)?;
+    if table.target.mode == Mode::Upsert {
+        let key = upsert::key_schema(metadata.current_schema(), &table.target.key)?;
+        if table.target.merge_mode == MergeMode::MergeOnRead {
+            upsert::check_merge_on_read(&key, metadata)?;
+        }
+        layout.key = Some(key);
+    }
     let staged = Staged {
         run,
         split,
@@ -96,7 +97,7 @@ async fn create_files(
         files: Vec::new(),
     };
     Ok(HostDataFiles {
-        files: Some(DataFiles::new(layout, warehouse, split)?),
+        files: Some(DataFiles::new(layout, warehouse, format!("{split:05}"))?),
         staged,
         counted_bytes: 0,
     })
@@ -125,7 +126,11 @@ impl wit::Host for State {
             Err(failure) => return Ok(Err(failure.into())),
         };
         let committer = self.committer();
-        let committed = commit::commit(&table, &committer, base.as_deref(), &staged, state).await;
+        // Nothing else takes of it meanwhile: an instance does one thing at a time.
+        let memory_bytes = self.budget.left();
+        let base = base.as_deref();
+        let committed =
+            commit::commit(&table, &committer, base, &staged, state, memory_bytes).await;
         Ok(committed
             .map(|committed| answer(&table, committed))
             .map_err(WitError::from))
@@ -154,7 +159,9 @@ impl wit::Host for State {
 
 fn answer(table: &Table, committed: Committed) -> wit::Committed {
     let details = committed.details(table);
-    let files = committed.files.into_iter().map(|file| wit::DataFile {
+    let own = |file: &Written| file.content == Content::Rows;
+    let files = committed.files.into_iter().filter(own);
+    let files = files.map(|file| wit::DataFile {
         path: file.path,
         rows: file.rows,
         bytes: file.bytes,

@@ -19,6 +19,7 @@ mod snapshot;
 mod table;
 mod target;
 mod types;
+mod upsert;
 mod verify;
 mod warehouse;
 

@@ -18,7 +18,8 @@ use crate::component::hex;
 
 const SCHEMA: &str = r#"{ "type": "record", "name": "data_file", "namespace": "dativo", "fields": [
     { "name": "path", "type": "string" }, { "name": "rows", "type": "long" },
-    { "name": "bytes", "type": "long" }, { "name": "sha256", "type": "string" } ] }"#;
+    { "name": "bytes", "type": "long" }, { "name": "sha256", "type": "string" },
+    { "name": "content", "type": { "type": "enum", "name": "content", "symbols": ["rows", "rewritten", "deletes"] } } ] }"#;
 
 /// A data file of a run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +28,21 @@ pub struct Written {
     pub rows: u64,
     pub bytes: u64,
     pub sha256: String,
+    #[serde(default)]
+    pub content: Content,
+}
+
+/// What a file of a run holds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Content {
+    /// Rows that the run read.
+    #[default]
+    Rows,
+    /// Rows of the table that an upsert wrote again, because others of their file were replaced.
+    Rewritten,
+    /// Keys of older rows that are gone.
+    Deletes,
 }
 
 /// The files of a run: what its snapshot's summary has no room for.
@@ -38,15 +54,14 @@ pub struct Receipt {
 }
 
 impl Receipt {
-    /// Writes it into `folder`, which ends in `/`, and gives what the table will say of the run.
+    /// Writes it to `url`, and gives what the table will say of the run.
     pub async fn save(
         &self,
         warehouse: &Warehouse,
-        folder: &str,
+        url: String,
         snapshot: i64,
         state: Option<String>,
     ) -> Result<Landed> {
-        let url = url(folder, &self.run);
         // The bytes of an Avro file are never the same twice: what an earlier attempt wrote is taken.
         let bytes = match warehouse.read(&url).await {
             Ok(bytes) if read(&bytes).is_ok_and(|files| files == self.files) => bytes,
@@ -98,6 +113,11 @@ pub fn url(folder: &str, run: &str) -> String {
     format!("{folder}{run}-receipt.avro")
 }
 
+/// Where that of one attempt to merge is: each may write other files.
+pub fn url_of_attempt(folder: &str, run: &str) -> String {
+    format!("{folder}{run}-receipt-{}.avro", uuid::Uuid::now_v7())
+}
+
 /// The files of a run that is in the table, as its receipt has them; none where somebody removed it.
 pub async fn files(warehouse: &Warehouse, landed: &Landed) -> Result<Vec<Written>> {
     let bytes = match warehouse.read(&landed.receipt).await {
@@ -129,6 +149,7 @@ mod tests {
             rows: 7,
             bytes: 1 << 40,
             sha256: "00".repeat(32),
+            content: Content::Rewritten,
         };
         let receipt = Receipt {
             run: "r".to_owned(),

@@ -5,13 +5,14 @@
 //!
 //! Writes metadata files, and does not ask the catalog.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use iceberg::io::FileIO;
 use iceberg::spec::{
-    DataFile, MAIN_BRANCH, Manifest, ManifestContentType, ManifestFile, ManifestList,
-    ManifestListWriter, ManifestWriterBuilder, Operation, PartitionSpec, Snapshot,
+    DataContentType, DataFile, MAIN_BRANCH, Manifest, ManifestContentType, ManifestFile,
+    ManifestList, ManifestListWriter, ManifestWriterBuilder, Operation, PartitionSpec, Snapshot,
     SnapshotReference, SnapshotRetention, SnapshotSummaryCollector, Summary, TableMetadata,
 };
 use iceberg::{TableRequirement, TableUpdate};
@@ -48,13 +49,31 @@ pub enum Removes {
     All,
     /// All files of the partitions that a file is added to.
     Partitions,
+    /// These paths, by the manifests that list them.
+    Files(HashMap<String, HashSet<String>>),
+}
+
+/// A data file of the current snapshot.
+pub struct Live {
+    pub file: DataFile,
+    pub spec_id: i32,
+    /// The path of the manifest that lists it.
+    pub manifest: String,
+}
+
+impl Live {
+    pub fn spec<'a>(&self, metadata: &'a TableMetadata) -> Result<&'a PartitionSpec> {
+        spec(metadata, self.spec_id)
+    }
 }
 
 /// One commit being made: the same for each attempt, whatever the table has become.
 pub struct Change {
     pub snapshot_id: i64,
     pub added: Vec<DataFile>,
-    pub removes: Removes,
+    /// Files of deletes that come with them.
+    deletes: Vec<DataFile>,
+    removes: Removes,
     /// Of the summary.
     pub properties: HashMap<String, String>,
     /// Where its metadata files go; ends in `/`.
@@ -62,8 +81,8 @@ pub struct Change {
     /// Stands in their names.
     run: String,
     attempts: u32,
-    /// The manifest of what is added, once it is written: it is the same for each attempt.
-    manifest: Option<ManifestFile>,
+    /// The manifests of what is added, once they are written: attempts that add the same share them.
+    manifests: Option<Vec<ManifestFile>>,
 }
 
 /// What the catalog is asked to do.
@@ -73,17 +92,30 @@ pub struct Prepared {
 }
 
 impl Change {
-    pub fn new(added: Vec<DataFile>, removes: Removes, folder: &str, run: &str) -> Self {
+    pub fn new(removes: Removes, folder: &str, run: &str) -> Self {
         Self {
             snapshot_id: random_id(),
-            added,
+            added: Vec::new(),
+            deletes: Vec::new(),
             removes,
             properties: HashMap::new(),
             folder: folder.to_owned(),
             run: run.to_owned(),
             attempts: 0,
-            manifest: None,
+            manifests: None,
         }
+    }
+
+    /// Sets anew what is added and what is taken out.
+    pub fn set(
+        &mut self,
+        added: Vec<DataFile>,
+        deletes: Vec<DataFile>,
+        removed: HashMap<String, HashSet<String>>,
+    ) {
+        (self.added, self.deletes) = (added, deletes);
+        self.removes = Removes::Files(removed);
+        self.manifests = None;
     }
 
     /// Writes the metadata files of a snapshot that follows the current one of `metadata`.
@@ -92,14 +124,11 @@ impl Change {
         metadata: &TableMetadata,
         warehouse: &Warehouse,
     ) -> Result<Prepared> {
-        let files = Files {
-            io: FileIO::new_with_memory(),
-            warehouse: warehouse.clone(),
-        };
+        let files = Files::new(warehouse);
         let mut summary = SnapshotSummaryCollector::default();
         let spec = metadata.default_partition_spec();
         let schema = metadata.current_schema();
-        for file in &self.added {
+        for file in self.added.iter().chain(&self.deletes) {
             summary.add_file(file, schema.clone(), spec.clone());
         }
         let mut manifests = Vec::new();
@@ -108,10 +137,12 @@ impl Change {
             let kept = self.keep(metadata, &files, manifest, &mut summary, &mut removed);
             manifests.extend(kept.await?);
         }
-        if self.manifest.is_none() && !self.added.is_empty() {
-            self.manifest = Some(self.add(metadata, &files).await?);
-        }
-        manifests.extend(self.manifest.clone());
+        let added = match self.manifests.take() {
+            Some(added) => added,
+            None => self.add(metadata, &files).await?,
+        };
+        manifests.extend(added.clone());
+        self.manifests = Some(added);
         self.attempts += 1;
         let (folder, run, attempt) = (&self.folder, &self.run, self.attempts);
         let url = format!("{folder}snap-{}-{attempt}-{run}.avro", self.snapshot_id);
@@ -123,8 +154,9 @@ impl Change {
         list.add_manifests(manifests.into_iter()).map_err(broken)?;
         list.close().await.map_err(broken)?;
         files.save(&url).await?;
+        let removed = removed + self.deletes.len() as u64;
         let operation = match (&self.removes, removed) {
-            (Removes::Nothing | Removes::Partitions, 0) => Operation::Append,
+            (Removes::Nothing | Removes::Partitions | Removes::Files(_), 0) => Operation::Append,
             _ => Operation::Overwrite,
         };
         let counts = totals(metadata, summary.build());
@@ -172,41 +204,34 @@ impl Change {
         summary: &mut SnapshotSummaryCollector,
         removed: &mut u64,
     ) -> Result<Option<ManifestFile>> {
-        if matches!(self.removes, Removes::Nothing) {
-            return Ok(Some(manifest));
+        match &self.removes {
+            Removes::Nothing => return Ok(Some(manifest)),
+            Removes::Files(paths) if !paths.contains_key(&manifest.manifest_path) => {
+                return Ok(Some(manifest));
+            }
+            _ => {}
         }
         if manifest.content == ManifestContentType::Deletes {
             if matches!(self.removes, Removes::All) {
                 return Ok(None);
             }
-            let live = manifest.added_files_count.unwrap_or(1)
-                + manifest.existing_files_count.unwrap_or(0);
-            if live > 0 {
-                return Err(Failure::new(
-                    ErrorKind::Rejected,
-                    "the table has delete files, and files of it that those are about would have to be replaced",
-                )
-                .hint("compact the table first (Spark: `rewrite_data_files`), or write with `mode: append`"));
-            }
+            check_deletes(&manifest)?;
             return Ok(Some(manifest));
         }
         let spec_id = manifest.partition_spec_id;
         let read = files.manifest(&manifest).await?;
         let live = || read.entries().iter().filter(|entry| entry.is_alive());
-        if !live().any(|entry| self.takes_out(entry.data_file(), spec_id, metadata)) {
+        let takes_out = |file| self.takes_out(&manifest, file, metadata);
+        if !live().any(|entry| takes_out(entry.data_file())) {
             return Ok(Some(manifest));
         }
-        let spec = metadata.partition_spec_by_id(spec_id).ok_or_else(|| {
-            Failure::new(
-                ErrorKind::Rejected,
-                format!("the table has no partition spec {spec_id}"),
-            )
-        })?;
+        let spec = Arc::new(spec(metadata, spec_id)?.clone());
         let schema = metadata.current_schema();
-        let mut writer = self.writer(files, read.metadata().schema().clone(), (**spec).clone())?;
+        let builder = self.writer(files, read.metadata().schema().clone(), (*spec).clone())?;
+        let mut writer = builder.build_v2_data();
         for entry in live() {
             let (file, sequence) = (entry.data_file(), entry.sequence_number().unwrap_or(0));
-            let written = if self.takes_out(file, spec_id, metadata) {
+            let written = if takes_out(file) {
                 *removed += 1;
                 summary.remove_file(file, schema.clone(), spec.clone());
                 writer.add_delete_file(file.clone(), sequence, entry.file_sequence_number)
@@ -221,32 +246,51 @@ impl Change {
         Ok(Some(manifest))
     }
 
-    fn takes_out(&self, file: &DataFile, spec_id: i32, metadata: &TableMetadata) -> bool {
+    fn takes_out(
+        &self,
+        manifest: &ManifestFile,
+        file: &DataFile,
+        metadata: &TableMetadata,
+    ) -> bool {
         match &self.removes {
             Removes::Nothing => false,
             Removes::All => true,
             Removes::Partitions => {
-                let is_default = spec_id == metadata.default_partition_spec_id();
+                let is_default = manifest.partition_spec_id == metadata.default_partition_spec_id();
                 is_default
                     && self
                         .added
                         .iter()
                         .any(|added| added.partition() == file.partition())
             }
+            Removes::Files(paths) => paths
+                .get(&manifest.manifest_path)
+                .is_some_and(|paths| paths.contains(file.file_path())),
         }
     }
 
-    /// The manifest of what is added.
-    async fn add(&self, metadata: &TableMetadata, files: &Files) -> Result<ManifestFile> {
-        let spec = metadata.default_partition_spec().as_ref().clone();
-        let mut writer = self.writer(files, metadata.current_schema().clone(), spec)?;
-        for file in &self.added {
-            // Its sequence number is that of the snapshot which takes it in.
-            writer.add_file(file.clone(), -1).map_err(broken)?;
+    /// The manifests of what is added: rows and deletes have one each.
+    async fn add(&self, metadata: &TableMetadata, files: &Files) -> Result<Vec<ManifestFile>> {
+        let mut manifests = Vec::new();
+        for added in [&self.added, &self.deletes] {
+            if added.is_empty() {
+                continue;
+            }
+            let spec = metadata.default_partition_spec().as_ref().clone();
+            let builder = self.writer(files, metadata.current_schema().clone(), spec)?;
+            let mut writer = match added[0].content_type() {
+                DataContentType::Data => builder.build_v2_data(),
+                _ => builder.build_v2_deletes(),
+            };
+            for file in added {
+                // Its sequence number is that of the snapshot which takes it in.
+                writer.add_file(file.clone(), -1).map_err(broken)?;
+            }
+            let manifest = writer.write_manifest_file().await.map_err(broken)?;
+            files.save(&manifest.manifest_path).await?;
+            manifests.push(manifest);
         }
-        let manifest = writer.write_manifest_file().await.map_err(broken)?;
-        files.save(&manifest.manifest_path).await?;
-        Ok(manifest)
+        Ok(manifests)
     }
 
     fn writer(
@@ -254,12 +298,55 @@ impl Change {
         files: &Files,
         schema: iceberg::spec::SchemaRef,
         spec: PartitionSpec,
-    ) -> Result<iceberg::spec::ManifestWriter> {
+    ) -> Result<ManifestWriterBuilder> {
         let url = format!("{}{}-{}-m0.avro", self.folder, self.run, Uuid::new_v4());
         let output = files.io.new_output(url).map_err(broken)?;
-        let builder = ManifestWriterBuilder::new(output, Some(self.snapshot_id), schema, spec);
-        Ok(builder.build_v2_data())
+        let id = Some(self.snapshot_id);
+        Ok(ManifestWriterBuilder::new(output, id, schema, spec))
     }
+}
+
+/// The data files of the current snapshot. Fails where there are files of deletes, which are about some of them.
+pub async fn live(metadata: &TableMetadata, warehouse: &Warehouse) -> Result<Vec<Live>> {
+    let files = Files::new(warehouse);
+    let mut live = Vec::new();
+    for manifest in current(metadata, &files).await? {
+        if manifest.content == ManifestContentType::Deletes {
+            check_deletes(&manifest)?;
+            continue;
+        }
+        let read = files.manifest(&manifest).await?;
+        let alive = read.entries().iter().filter(|entry| entry.is_alive());
+        live.extend(alive.map(|entry| Live {
+            file: entry.data_file().clone(),
+            spec_id: manifest.partition_spec_id,
+            manifest: manifest.manifest_path.clone(),
+        }));
+    }
+    Ok(live)
+}
+
+/// Where files of deletes are in force, data files cannot be replaced one by one.
+fn check_deletes(manifest: &ManifestFile) -> Result<()> {
+    let live = manifest.added_files_count.unwrap_or(1) + manifest.existing_files_count.unwrap_or(0);
+    if live == 0 {
+        return Ok(());
+    }
+    Err(Failure::new(
+        ErrorKind::Rejected,
+        "the table has delete files, and files of it that those are about would have to be replaced",
+    )
+    .hint("compact the table first (Spark: `rewrite_data_files`), or write with `mode: append`"))
+}
+
+pub fn spec(metadata: &TableMetadata, id: i32) -> Result<&PartitionSpec> {
+    let spec = metadata.partition_spec_by_id(id).map(AsRef::as_ref);
+    spec.ok_or_else(|| {
+        Failure::new(
+            ErrorKind::Rejected,
+            format!("the table has no partition spec {id}"),
+        )
+    })
 }
 
 /// The manifests of the current snapshot.
@@ -279,6 +366,13 @@ struct Files {
 }
 
 impl Files {
+    fn new(warehouse: &Warehouse) -> Self {
+        Self {
+            io: FileIO::new_with_memory(),
+            warehouse: warehouse.clone(),
+        }
+    }
+
     async fn manifest(&self, manifest: &ManifestFile) -> Result<Manifest> {
         let bytes = self.warehouse.read(&manifest.manifest_path).await?;
         let memory = self

@@ -36,6 +36,8 @@ pub struct Target {
     #[serde(default)]
     pub key: Vec<String>,
     #[serde(default)]
+    pub merge_mode: MergeMode,
+    #[serde(default)]
     pub schema_evolution: Evolution,
     #[serde(default)]
     compression: Option<String>,
@@ -52,6 +54,17 @@ pub enum Mode {
     Overwrite,
     OverwritePartitions,
     Upsert,
+}
+
+/// How an upsert takes older rows out: named as Iceberg's own table properties name it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MergeMode {
+    /// Files that hold such rows are written again without them.
+    #[default]
+    CopyOnWrite,
+    /// A file of keys says that they are gone, and readers leave them out.
+    MergeOnRead,
 }
 
 /// Whether a run may change the columns of the table.
@@ -81,6 +94,12 @@ impl Target {
             return Err(
                 invalid("`mode: upsert` and `key` belong together".to_owned())
                     .hint("write both, `mode: upsert` and `key: [id]`, or neither"),
+            );
+        }
+        if target.mode != Mode::Upsert && target.merge_mode != MergeMode::default() {
+            return Err(
+                invalid("`merge_mode` says how `mode: upsert` takes rows out".to_owned())
+                    .hint("write `mode: upsert` and `key`, too, or leave `merge_mode` out"),
             );
         }
         target.file_bytes()?;

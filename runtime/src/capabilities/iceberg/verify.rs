@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Access;
 use super::history::{self, Landed, Owner};
-use super::receipt;
+use super::receipt::{self, Content};
 use super::table::Table;
 use super::warehouse::Warehouse;
 use crate::capabilities::failure::{ErrorKind, Result};
@@ -79,11 +79,19 @@ async fn verify(warehouse: &Warehouse, landed: Landed) -> Result<Verified> {
     }
     let files = receipt::files(warehouse, &landed).await?;
     verified.files = files.len();
-    verified.rows = files.iter().map(|file| file.rows).sum();
-    for key in ["dativo.rows", "added-records"] {
+    let rows = |contents: &[Content]| -> u64 {
+        let files = files.iter().filter(|file| contents.contains(&file.content));
+        files.map(|file| file.rows).sum()
+    };
+    verified.rows = rows(&[Content::Rows]);
+    let said = [
+        ("dativo.rows", verified.rows),
+        ("added-records", rows(&[Content::Rows, Content::Rewritten])),
+        ("added-equality-deletes", rows(&[Content::Deletes])),
+    ];
+    for (key, rows) in said {
         let said = landed.summary.get(key).map_or("0", String::as_str);
-        if said != verified.rows.to_string() {
-            let rows = verified.rows;
+        if said != rows.to_string() {
             verified.problems.push(format!(
                 "the files have {rows} rows, and the snapshot says `{key}` {said}"
             ));

@@ -72,6 +72,14 @@ impl Warehouse {
         }
     }
 
+    /// `length` bytes from `start` on; fewer where the object ends before.
+    pub async fn read_range(&self, url: &str, start: u64, length: u64) -> Result<Bytes> {
+        match self.place(url)? {
+            Place::Local(path) => local::read_range(path, start, length).await,
+            Place::S3(object) => s3::read_range(&self.aws, &object, start, length).await,
+        }
+    }
+
     /// Writes a whole object, which is durable on return. One that is there already stays and is an error, except where
     /// it has the same bytes: then an earlier try did it, and its answer was lost.
     pub async fn write_new(&self, url: &str, bytes: Bytes) -> Result<()> {

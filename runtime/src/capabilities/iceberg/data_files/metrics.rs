@@ -8,8 +8,7 @@ use std::collections::{HashMap, HashSet};
 use arrow::array::{ArrayRef, AsArray, RecordBatch};
 use arrow::datatypes::{DataType, Field, Float32Type, Float64Type, SchemaRef};
 use iceberg::spec::{
-    DataContentType, DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveLiteral,
-    PrimitiveType, Struct, Type,
+    DataFile, DataFileBuilder, DataFileFormat, Datum, PrimitiveLiteral, PrimitiveType, Struct, Type,
 };
 use parquet::file::metadata::ParquetMetaData;
 use parquet::file::statistics::Statistics;
@@ -116,7 +115,8 @@ impl Metrics {
             )
         });
         let mut file = DataFileBuilder::default();
-        file.content(DataContentType::Data)
+        file.content(layout.content)
+            .equality_ids(layout.equality_ids.clone())
             .file_path(written.url.clone())
             .file_format(DataFileFormat::Parquet)
             .partition(partition)

@@ -2,14 +2,20 @@
 //!
 //! Pure.
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use std::collections::HashSet;
+
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch};
 use arrow::compute::{
-    SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch,
+    SortColumn, SortOptions, concat_batches, filter_record_batch, lexsort_to_indices,
+    take_record_batch,
 };
 use arrow::datatypes::SchemaRef;
+use arrow::error::ArrowError;
+use arrow::row::{RowConverter, SortField};
 use iceberg::spec::{NullOrder, Schema, SortDirection, SortOrder, Transform};
 
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::capabilities::iceberg::upsert::key_columns;
 
 /// Rows that are handed to the encoder at a time.
 const ROWS_PER_BATCH: usize = 65_536;
@@ -46,12 +52,13 @@ impl Buffer {
         self.bytes
     }
 
-    /// All rows, in order.
+    /// All rows, in order; of rows with the same `key`, the last that came.
     pub fn sorted(
         self,
         order: &SortOrder,
         table: &Schema,
         schema: &SchemaRef,
+        key: Option<&Schema>,
     ) -> Result<Vec<RecordBatch>> {
         let failed = |error: arrow::error::ArrowError| {
             Failure::new(
@@ -59,8 +66,12 @@ impl Buffer {
                 format!("the rows cannot be sorted: {error}"),
             )
         };
-        let rows = concat_batches(schema, &self.batches).map_err(failed)?;
+        let mut rows = concat_batches(schema, &self.batches).map_err(failed)?;
         drop(self.batches);
+        if let Some(key) = key {
+            rows =
+                filter_record_batch(&rows, &newest(&rows, key).map_err(failed)?).map_err(failed)?;
+        }
         let mut columns = Vec::new();
         for field in &order.fields {
             let name = table.name_by_field_id(field.source_id).unwrap_or_default();
@@ -87,6 +98,22 @@ impl Buffer {
         }
         Ok(sorted)
     }
+}
+
+/// Which rows are the last with their key.
+fn newest(rows: &RecordBatch, key: &Schema) -> Result<BooleanArray, ArrowError> {
+    let columns = key_columns(key, rows);
+    let types = columns
+        .iter()
+        .map(|column| SortField::new(column.data_type().clone()));
+    let keys = RowConverter::new(types.collect())?.convert_columns(&columns)?;
+    let mut seen = HashSet::with_capacity(rows.num_rows());
+    let mut newest: Vec<bool> = (0..rows.num_rows())
+        .rev()
+        .map(|at| seen.insert(keys.row(at)))
+        .collect();
+    newest.reverse();
+    Ok(newest.into())
 }
 
 /// A column, or a field inside of structs: `address.city`.

@@ -3,7 +3,7 @@
 //! Takes paths that have been found to be below the root. What is written is durable when a function returns.
 
 use std::fs::{self, File};
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -35,6 +35,18 @@ pub async fn read(path: PathBuf) -> Result<Bytes> {
         Ok(Ok(read.into()))
     })
     .await?
+}
+
+pub async fn read_range(path: PathBuf, start: u64, length: u64) -> Result<Bytes> {
+    on(path, move |path| {
+        let mut file = File::open(path)?;
+        file.seek(SeekFrom::Start(start))?;
+        let there = file.metadata()?.len().saturating_sub(start).min(length);
+        let mut read = Vec::with_capacity(usize::try_from(there).unwrap_or(0));
+        file.take(length).read_to_end(&mut read)?;
+        Ok(read.into())
+    })
+    .await
 }
 
 /// Whether it was written: not where the name is taken.

@@ -25,6 +25,13 @@ pub async fn read(aws: &Aws, object: &Object) -> Result<Bytes> {
     get(aws, object, None, None).await
 }
 
+pub async fn read_range(aws: &Aws, object: &Object, start: u64, length: u64) -> Result<Bytes> {
+    match length {
+        0 => Ok(Bytes::new()),
+        _ => get(aws, object, Some((start, length)), None).await,
+    }
+}
+
 /// Whether it was written: not where the name is taken.
 pub async fn write_new(aws: &Aws, object: &Object, bytes: Bytes) -> Result<bool> {
     let put = aws
