@@ -20,6 +20,7 @@ mod retries;
 mod s3;
 mod sandbox;
 mod seal;
+mod serve;
 mod signals;
 mod support;
 mod tidy;

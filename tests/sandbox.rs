@@ -42,6 +42,8 @@ fn in_process(job: &Path, dir: &Path) -> RunReport {
             Err(errors) => panic!("{}", errors[0]),
         };
         let context = Context {
+            run_id: pipeline::new_run_id(),
+            beginning: None,
             store: Arc::new(RunStore::open(&format!("sqlite://{}/s.db", dir.display())).unwrap()),
             metrics: Arc::<Metrics>::default(),
             parallelism: std::num::NonZeroU32::MIN,

@@ -195,7 +195,10 @@ fn drivers_are_named_only_in_their_client() {
         "aws_sdk_",
         "aws_config",
     ] {
-        check(driver, client);
+        check(driver, |file| {
+            // It listens, and reaches nothing.
+            client(file) || (driver == "tokio::net" && file == "runtime/src/serve/api.rs")
+        });
     }
     check("rusqlite", |file| {
         file.starts_with("runtime/src/runs/") || file.ends_with("/iceberg/catalog/sqlite.rs")

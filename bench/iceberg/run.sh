@@ -15,7 +15,7 @@ mkdir -p target/bench
 tests/support/venv.sh "$venv" bench/iceberg/requirements.txt >&2
 home=$(mktemp -d)
 coproc SERVER {
-  POSTGRES_HOME=$home/server tests/support/postgres.sh run shared_buffers=2GB max_wal_size=8GB checkpoint_timeout=1h \
+  tests/support/postgres.sh run shared_buffers=2GB max_wal_size=8GB checkpoint_timeout=1h \
     autovacuum=off timezone=UTC
 }
 trap 'exec {SERVER[1]}>&-; wait; rm -rf "$home"' EXIT

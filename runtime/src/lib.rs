@@ -17,3 +17,4 @@ pub mod plugins;
 pub mod report;
 pub mod runs;
 pub mod seal;
+pub mod serve;

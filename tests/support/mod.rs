@@ -5,6 +5,7 @@ pub mod faults;
 pub mod http;
 pub mod iceberg;
 pub mod postgres;
+pub mod serve;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};

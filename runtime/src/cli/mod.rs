@@ -8,6 +8,7 @@ mod job_verbs;
 mod preview;
 mod run;
 mod schema;
+mod serve;
 mod state;
 mod verify;
 mod verify_table;
@@ -79,6 +80,8 @@ enum Verb {
         #[arg(long, value_name = "N")]
         parallelism: Option<NonZeroU32>,
     },
+    /// Run the jobs of a directory when they are due, with an HTTP interface and a page to watch them
+    Serve(#[command(flatten)] serve::ServeOptions),
     /// Check a job: its file, its components, its grants, and that source and target answer; reads no rows
     Check { job: PathBuf },
     /// Show what a run would do: splits, grants, the schema and how it fits the contract
@@ -192,6 +195,7 @@ pub fn execute(cli: Cli) -> u8 {
 async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
     match verb {
         Verb::Run { job, parallelism } => return run::run(&job, parallelism, options).await,
+        Verb::Serve(serve) => return serve::serve(&serve, options).await,
         Verb::Check { job } => job_verbs::check(&job, options).await,
         Verb::Plan { job, parallelism } => job_verbs::plan(&job, parallelism, options).await,
         Verb::Preview { job, rows } => preview::preview(&job, rows, options).await,
@@ -245,12 +249,15 @@ fn worst(errors: &[Error]) -> u8 {
 impl Options {
     /// A job that is ready to run, or all that is wrong with it.
     async fn ready(&self, job: &std::path::Path) -> Result<Ready, Vec<Error>> {
-        let options = LoadOptions {
+        let draft = crate::job::load(job, &self.load_options());
+        Ready::new(draft, &self.components()?, &self.plugins()).await
+    }
+
+    fn load_options(&self) -> LoadOptions {
+        LoadOptions {
             secrets_dir: self.secrets.clone(),
             tenants_dir: Some(self.tenants.clone()),
-        };
-        let draft = crate::job::load(job, &options);
-        Ready::new(draft, &self.components()?, &self.plugins()).await
+        }
     }
 
     fn components(&self) -> Result<Components, Vec<Error>> {

@@ -85,6 +85,8 @@ async fn run_one(
     let ready = options.ready(job).await?;
     let metrics = Arc::<Metrics>::default();
     let context = Context {
+        run_id: pipeline::new_run_id(),
+        beginning: None,
         store: Arc::new(options.store()?),
         metrics: metrics.clone(),
         parallelism: splits(parallelism, ready.parallelism),
@@ -150,13 +152,13 @@ fn job_files(folder: &Path) -> Result<Vec<PathBuf>, Error> {
 }
 
 /// Ctrl-C and SIGTERM.
-struct Signals {
+pub struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,
 }
 
 impl Signals {
-    fn new() -> Result<Self, Error> {
+    pub fn new() -> Result<Self, Error> {
         let listen = |kind| {
             signal(kind)
                 .map_err(|error| Error::internal("signals cannot be listened to").caused_by(error))
@@ -167,7 +169,7 @@ impl Signals {
         })
     }
 
-    async fn next(&mut self) {
+    pub async fn next(&mut self) {
         tokio::select! {
             _ = self.interrupt.recv() => {}
             _ = self.terminate.recv() => {}

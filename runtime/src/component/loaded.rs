@@ -1,6 +1,6 @@
 //! A component that passed inspection: what it is, what it imports, what it says of itself.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
@@ -31,6 +31,9 @@ const WASI: [&str; 6] = [
     "wasi:random/",
     "wasi:sockets/",
 ];
+
+/// Components that are kept loaded; their machine code is some megabytes each.
+const MAX_REMEMBERED: usize = 128;
 
 /// A component, compiled and checked.
 #[derive(Clone)]
@@ -83,6 +86,13 @@ impl Components {
     /// Loads a component from its bytes; `origin` is where it came from, for messages.
     pub async fn load(&self, name: &str, origin: String, bytes: &[u8]) -> Result<Loaded> {
         let digest = hex(&Sha256::digest(bytes));
+        if let Some(known) = self.known(&digest) {
+            return Ok(Loaded {
+                name: name.to_owned(),
+                origin,
+                ..known
+            });
+        }
         let invalid = |error: Error| error.with("component", &origin);
         let component = self
             .cache
@@ -117,7 +127,21 @@ impl Components {
             component,
         };
         loaded.description = loaded.describe().await.map_err(invalid)?;
+        self.remember(&loaded);
         Ok(loaded)
+    }
+
+    fn known(&self, digest: &str) -> Option<Loaded> {
+        let loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        loaded.get(digest).cloned()
+    }
+
+    fn remember(&self, new: &Loaded) {
+        let mut loaded = self.loaded.lock().unwrap_or_else(PoisonError::into_inner);
+        if loaded.len() >= MAX_REMEMBERED {
+            loaded.clear();
+        }
+        loaded.insert(new.digest.clone(), new.clone());
     }
 }
 

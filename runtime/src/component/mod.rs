@@ -12,8 +12,9 @@ mod reader;
 mod state;
 mod writer;
 
+use std::collections::HashMap;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 pub use cache::hex;
 pub use call::Stop;
@@ -29,6 +30,8 @@ use crate::job::{Limits, Secrets};
 pub struct Components {
     engine: wasmtime::Engine,
     cache: cache::Cache,
+    /// Those that were loaded, by the SHA-256 of their files: a process that serves loads the same ones again and again.
+    loaded: Mutex<HashMap<String, Loaded>>,
 }
 
 impl Components {
@@ -37,6 +40,7 @@ impl Components {
         Ok(Self {
             engine: engine::start()?,
             cache: cache::Cache::open(cache_folder),
+            loaded: Mutex::default(),
         })
     }
 }

@@ -63,7 +63,7 @@ pub struct Run {
 }
 
 /// Which component took part in a run.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize)]
 pub struct ComponentRef {
     pub name: String,
     pub version: String,

@@ -6,14 +6,15 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::{Map, Value};
+use chrono_tz::Tz;
+use serde_json::Value;
 
 use super::check::{no_secrets_outside, value_problem};
 use super::endpoints::Draft;
 use super::implementation::Refusal;
-use super::schedule::Schedule;
+use super::schedule::{Schedule, Timing};
 use super::secrets::Resolver;
-use super::spec::{JobSpec, LimitsSpec, Size, Span};
+use super::spec::{JobSpec, LimitsSpec, ScheduleSpec, Size, Span};
 use super::tenant;
 use super::units::{self, GIB, KIB, MIB};
 use super::yaml::{Document, escape};
@@ -35,20 +36,18 @@ pub fn job(
         problems,
     };
     let name = builder.name(spec.name);
-    let schedule = spec
-        .schedule
-        .and_then(|schedule| builder.schedule(schedule.interval?));
+    let timing = spec.schedule.and_then(|spec| builder.timing(&spec));
     let limits = builder.limits(&spec.limits.unwrap_or_default());
     let source = builder.source(
         spec.source.and_then(|source| source.reader),
         spec.source_connector,
     );
     let tenants = options.tenants_dir.as_deref();
-    let defaults = match (tenants, &spec.tenant_id) {
-        (Some(dir), Some(tenant)) => tenant::target_defaults(dir, tenant, builder.problems),
-        _ => Map::new(),
+    let policy = match (tenants, &spec.tenant_id) {
+        (Some(dir), Some(tenant)) => tenant::load(dir, tenant, builder.problems),
+        _ => tenant::Tenant::default(),
     };
-    let target = builder.target(spec.target, spec.target_connector, defaults);
+    let target = builder.target(spec.target, spec.target_connector, policy.target);
     no_secrets_outside(
         document,
         &|pointer| CONFIGS.contains(&pointer),
@@ -81,7 +80,8 @@ pub fn job(
         asset: spec.asset,
         source: source?,
         target: target?,
-        schedule,
+        timing,
+        tenant_limits: policy.limits,
         limits,
         http,
         aws,
@@ -91,6 +91,9 @@ pub fn job(
         secrets,
     })
 }
+
+/// How often a run that failed for a reason that may pass is tried again.
+const DEFAULT_RETRIES: u32 = 3;
 
 pub struct Builder<'a> {
     pub document: &'a Arc<Document>,
@@ -134,15 +137,40 @@ impl Builder<'_> {
         fits.then(|| stem.to_owned())
     }
 
-    fn schedule(&mut self, interval: String) -> Option<Schedule> {
-        let pointer = "/schedule/interval";
-        match Schedule::parse(&interval) {
-            Ok(schedule) => Some(schedule),
+    fn timing(&mut self, spec: &ScheduleSpec) -> Option<Timing> {
+        let timezone = spec.timezone.as_deref().unwrap_or("UTC");
+        let timezone: Option<Tz> = timezone.parse().ok();
+        if timezone.is_none() {
+            let message = "`schedule.timezone` is no name of the IANA time zone database";
+            self.problem(
+                "/schedule/timezone",
+                message,
+                "write it like `Europe/Berlin` or `UTC`",
+            );
+        }
+        let jitter = &spec.jitter;
+        let hour = Duration::from_secs(3600);
+        let jitter = self.span(
+            "/schedule/jitter",
+            jitter,
+            Duration::ZERO,
+            hour,
+            Duration::ZERO,
+        );
+        let interval = spec.interval.as_deref()?;
+        match Schedule::parse(interval, timezone.unwrap_or_default()) {
+            Ok(schedule) => Some(Timing {
+                schedule,
+                overlap: spec.overlap.unwrap_or_default(),
+                catch_up: spec.catch_up.unwrap_or_default(),
+                jitter,
+                retries: spec.retries.unwrap_or(DEFAULT_RETRIES),
+            }),
             Err(must) => {
-                let error = Error::new(Kind::JobInvalid, format!("`schedule.interval` {must}"))
-                    .at(self.document.locate(pointer))
-                    .hint("`0 2 * * *` is daily at 02:00, `*/15 * * * *` every 15 minutes");
-                self.problems.push(error);
+                let message = format!("`schedule.interval` {must}");
+                let hint =
+                    "`0 2 * * *` is daily at 02:00, `*/15 * * * *` or `every 15m` every 15 minutes";
+                self.problem("/schedule/interval", &message, hint);
                 None
             }
         }

@@ -43,9 +43,10 @@ pub use asset::schema as asset_schema;
 pub use aws::AwsSettings;
 pub use http::HttpSettings;
 pub use implementation::{Implementation, Role};
-pub use schedule::Schedule;
+pub use schedule::{CatchUp, Overlap, Schedule, Timing};
 pub use secrets::Secrets;
 pub use spec::schema;
+pub use tenant::TenantLimits;
 pub use words::nearest;
 pub use written::{Place, Traces, Unfit, traces};
 
@@ -80,7 +81,9 @@ pub struct Job {
     pub target: Endpoint,
     /// Where the rows go that break the contract: a writer like the target.
     pub dead_letter: Option<Endpoint>,
-    pub schedule: Option<Schedule>,
+    pub timing: Option<Timing>,
+    /// Of its tenant, in a process that serves.
+    pub tenant_limits: TenantLimits,
     pub limits: Limits,
     pub http: HttpSettings,
     pub aws: AwsSettings,
@@ -161,6 +164,34 @@ pub fn load(file: &Path, options: &LoadOptions) -> Draft {
         Ok(text) => parse(file, &text, options),
         Err(error) => Draft::refused(error),
     }
+}
+
+/// What is wrong with the text of a job file, as far as it can be told from the text alone: secrets, asset contracts and components are
+/// not looked for. With `tenant`, it must be that one's.
+pub fn validate(text: &str, tenant: Option<&str>) -> Vec<Error> {
+    let (document, mut problems) = match Document::parse(What::Job, Path::new("job.yaml"), text) {
+        Ok(parsed) => parsed,
+        Err(error) => return vec![error],
+    };
+    if !document.value().is_object() {
+        problems.push(Error::new(
+            Kind::JobInvalid,
+            "a job is a mapping of keys to values",
+        ));
+        return problems;
+    }
+    let spec = parse_spec::<spec::JobSpec>(&document, &schema(), &mut problems);
+    let named = spec
+        .as_ref()
+        .and_then(|(spec, _)| spec.tenant_id.as_deref());
+    if let (Some(tenant), Some(named)) = (tenant, named)
+        && tenant != named
+    {
+        let message = format!("`tenant_id` must be `{tenant}`");
+        problems.push(Error::new(Kind::JobInvalid, message).at(document.locate("/tenant_id")));
+    }
+    sort(&mut problems);
+    problems
 }
 
 fn read_text(file: &Path, what: What) -> Result<String, Error> {

@@ -9,6 +9,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
+use super::schedule::{CatchUp, Overlap};
+
 /// One job: where data comes from, where it goes, and what the connectors may use.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -164,9 +166,26 @@ pub enum EndpointKind {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleSpec {
-    /// Five cron fields: minute, hour, day of month, month, day of week. `0 2 * * *` is daily at 02:00. It is checked; a scheduler of your choice starts the runs.
+    /// Five cron fields: minute, hour, day of month, month, day of week (`0 2 * * *` is daily at 02:00); `@hourly`, `@daily`, `@weekly`, `@monthly`, `@yearly`; or `every 15m`. `dativo-wasm serve` starts the runs (`docs/serve.md`).
     #[schemars(required)]
     pub interval: Option<String>,
+
+    /// The time zone of the cron fields, such as `Europe/Berlin`. Default: `UTC`.
+    #[schemars(length(min = 1))]
+    pub timezone: Option<String>,
+
+    /// When a run is due and the one before has not ended: `skip` it, `queue` it (one, however many were due), or `cancel` the one before. Default: `skip`.
+    pub overlap: Option<Overlap>,
+
+    /// Of runs that were due while `serve` was down: `one` for all of them, or `none`. Default: `one`.
+    pub catch_up: Option<CatchUp>,
+
+    /// Each run begins up to this much later than it is due, so that jobs of one minute do not begin together. Default `0s`, up to `1h`.
+    pub jitter: Option<Span>,
+
+    /// How often a run is tried again that failed for a reason that may pass, such as a server that does not answer, with pauses that double from a second to five minutes. Default 3, from 0 to 20.
+    #[schemars(range(min = 0, max = 20))]
+    pub retries: Option<u32>,
 }
 
 /// What a run may use.

@@ -155,7 +155,7 @@ fn what_is_written_arrives_and_the_rest_has_its_default() {
         (Some("prod"), Some("patients"))
     );
     assert_eq!(
-        job.schedule.as_ref().map(Schedule::as_str),
+        job.timing.as_ref().map(|timing| timing.schedule.as_str()),
         Some("0 2 * * *")
     );
     assert_eq!((&job.limits, job.parallelism), (&Limits::default(), None));

@@ -38,7 +38,7 @@ pub struct Staged {
 pub async fn clean(ready: &Ready, store: &RunStore, stop: Stop) -> Result<Cleaned> {
     let key = ready.key();
     let run_id = uuid::Uuid::now_v7().to_string();
-    let lease = store.begin(&key, &run_id)?;
+    let lease = store.begin(&key, &run_id, None)?;
     let guard = Guard::start(lease, ready.limits.deadline, stop);
     let cleaned = sweep(ready, store, &key, &run_id, guard.stop()).await;
     let outcome = match &cleaned {

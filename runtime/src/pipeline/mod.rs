@@ -28,7 +28,7 @@ use tokio::task::JoinSet;
 use crate::component::{ReaderInstance, Stop};
 use crate::contract::{Enforcement, Mapping};
 use crate::error::{Error, Kind, Result};
-use crate::runs::{JobKey, Outcome, Pending, RunStore};
+use crate::runs::{Beginning, JobKey, Outcome, Pending, RunStore};
 pub use checker::Checker;
 pub use clean::{Cleaned, clean};
 use commit::LastCommit;
@@ -42,6 +42,10 @@ use split::{Done, Shared};
 
 /// What a run needs beside its job.
 pub struct Context {
+    /// A new one, as [`new_run_id`] makes them.
+    pub run_id: String,
+    /// Why it begins, where somebody wants to know later.
+    pub beginning: Option<Beginning>,
     pub store: Arc<RunStore>,
     pub metrics: Arc<Metrics>,
     /// How many splits the reader is asked for.
@@ -50,10 +54,15 @@ pub struct Context {
     pub stop: Stop,
 }
 
+/// An id that sorts by the time at which it was made.
+pub fn new_run_id() -> String {
+    uuid::Uuid::now_v7().to_string()
+}
+
 /// Runs a job once, from the state of its last commit, and reports whatever happens.
 pub async fn run(ready: Ready, context: &Context) -> RunReport {
     let start = Instant::now();
-    let mut report = RunReport::new(uuid::Uuid::now_v7().to_string(), &ready);
+    let mut report = RunReport::new(context.run_id.clone(), &ready);
     tracing::info!(
         event = "job_started",
         run_id = report.run_id,
@@ -86,7 +95,8 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
 async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Result<()> {
     let run_id = report.run_id.clone();
     let key = ready.key();
-    let lease = context.store.begin(&key, &run_id)?;
+    let beginning = context.beginning.as_ref();
+    let lease = context.store.begin(&key, &run_id, beginning)?;
     crash::point("begun");
     let guard = Guard::start(lease, ready.limits.deadline, context.stop.clone());
     let outcome = transfer(ready, &key, context, &guard, report).await;

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::settle::Committed;
 use super::{Metrics, Ready, Recovered, Totals};
 use crate::capabilities::http;
-use crate::component::Output;
+use crate::component::{ComponentRef, Output};
 use crate::contract::{Contract, Tally};
 use crate::error::{Error, Kind, Result};
 
@@ -32,6 +32,8 @@ pub struct RunReport {
     /// Bytes of the published objects.
     pub bytes_written: u64,
     pub outputs: Vec<Output>,
+    /// The code that ran: the reader, then the writer.
+    pub components: Vec<ComponentRef>,
     pub contract: Option<Terms>,
     /// Which rules the rejected rows broke, the most frequent first.
     pub rejected: Vec<Tally>,
@@ -106,6 +108,10 @@ impl RunReport {
             rows_rejected: 0,
             bytes_written: 0,
             outputs: Vec::new(),
+            components: vec![
+                ready.reader.component.reference(),
+                ready.writer.component.reference(),
+            ],
             contract: ready.contract.as_deref().map(Terms::of),
             rejected: Vec::new(),
             dead_letter: Vec::new(),

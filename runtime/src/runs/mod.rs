@@ -3,6 +3,7 @@
 //!
 //! The only module that knows SQL. SQLite now; other databases would stand beside `sqlite.rs`.
 
+mod history;
 mod holder;
 mod lease;
 mod sqlite;
@@ -13,11 +14,12 @@ use serde::Serialize;
 
 use crate::error::{Error, Kind};
 
+pub use history::{Beginning, Filter, Listed};
 pub use lease::Lease;
 pub use sqlite::RunStore;
 
 /// What a job is called: state, history and leases are kept under it.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobKey {
     pub tenant: String,
     pub job: String,

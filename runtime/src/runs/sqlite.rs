@@ -13,13 +13,14 @@ use rusqlite::{
     ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params,
 };
 
+use super::history::{self, Beginning};
 use super::holder::Holder;
 use super::lease::{LEASE_TERM, Lease};
-use super::{JobKey, Outcome, Pending, RunRow, Unfinished};
+use super::{JobKey, Outcome, Pending, Unfinished};
 use crate::error::{Error, Kind, Result};
 
 /// The layout of the tables, kept in the file's `user_version`.
-pub const LAYOUT: i64 = 1;
+pub const LAYOUT: i64 = 2;
 
 /// Identifies the file as ours, in its `application_id`: "dtvo".
 const APPLICATION: i64 = 0x6474_766f;
@@ -54,12 +55,21 @@ impl RunStore {
 
     /// Takes the lease of a job and records that the run began. Fails as `state_conflict` where
     /// another run is active.
-    pub fn begin(&self, key: &JobKey, run: &str) -> Result<Lease> {
-        self.begin_as(key, run, &Holder::this())
+    pub fn begin(&self, key: &JobKey, run: &str, beginning: Option<&Beginning>) -> Result<Lease> {
+        self.begin_as(key, run, beginning, &Holder::this())
     }
 
-    pub(super) fn begin_as(&self, key: &JobKey, run: &str, holder: &Holder) -> Result<Lease> {
+    pub(super) fn begin_as(
+        &self,
+        key: &JobKey,
+        run: &str,
+        beginning: Option<&Beginning>,
+        holder: &Holder,
+    ) -> Result<Lease> {
         self.0.write(|transaction| {
+            if let Some(beginning) = beginning {
+                history::begin(transaction, key, run, beginning)?;
+            }
             take_lease(transaction, key, run, holder)?;
             transaction.execute(
                 "INSERT INTO runs (run, tenant, job, status, started_at)
@@ -187,28 +197,6 @@ impl RunStore {
             Ok(found.optional()?.is_some())
         })
     }
-
-    /// The last runs, newest first.
-    pub fn history(&self, key: &JobKey, limit: u32) -> Result<Vec<RunRow>> {
-        self.0.read(|database| {
-            let mut query = database.prepare(
-                "SELECT run, tenant, job, status, started_at, ended_at, detail FROM runs
-                 WHERE tenant = ? AND job = ? ORDER BY rowid DESC LIMIT ?",
-            )?;
-            let rows = query.query_map(params![key.tenant, key.job, limit], |row| {
-                Ok(RunRow {
-                    run_id: row.get(0)?,
-                    tenant: row.get(1)?,
-                    job: row.get(2)?,
-                    status: row.get(3)?,
-                    started_at: row.get(4)?,
-                    ended_at: row.get(5)?,
-                    detail: row.get(6)?,
-                })
-            })?;
-            Ok(rows.collect::<Result<_, _>>()?)
-        })
-    }
 }
 
 /// What a store and its leases share.
@@ -232,6 +220,8 @@ impl From<rusqlite::Error> for Failure {
 /// What a file turned out to be.
 enum Found {
     Nothing,
+    /// Of a version that did not serve.
+    Older,
     RunStore,
 }
 
@@ -284,11 +274,14 @@ impl Connection {
         };
         settle().map_err(|failure| self.failed(failure))?;
         self.write(|transaction| {
-            if let Found::Nothing = self.recognise(transaction)? {
-                transaction.execute_batch(TABLES)?;
-                transaction.pragma_update(None, "application_id", APPLICATION)?;
-                transaction.pragma_update(None, "user_version", LAYOUT)?;
+            match self.recognise(transaction)? {
+                Found::Nothing => transaction.execute_batch(TABLES)?,
+                Found::Older => {}
+                Found::RunStore => return Ok(()),
             }
+            transaction.execute_batch(history::TABLES)?;
+            transaction.pragma_update(None, "application_id", APPLICATION)?;
+            transaction.pragma_update(None, "user_version", LAYOUT)?;
             Ok(())
         })
     }
@@ -305,6 +298,7 @@ impl Connection {
         match (get("application_id")?, get("user_version")?, tables) {
             (0, 0, 0) => Ok(Found::Nothing),
             (APPLICATION, LAYOUT, _) => Ok(Found::RunStore),
+            (APPLICATION, 1, _) => Ok(Found::Older),
             (APPLICATION, other, _) => refused(
                 format!(
                     "the run store `{}` has layout {other}; this version knows {LAYOUT}",

@@ -180,7 +180,7 @@ fn of_many_that_open_a_new_store_at_once_every_one_gets_it() {
             drop(
                 RunStore::open(&url(&folder))
                     .unwrap()
-                    .begin(&job, &job.job)
+                    .begin(&job, &job.job, None)
                     .unwrap(),
             );
         };
@@ -196,10 +196,10 @@ fn of_many_that_open_a_new_store_at_once_every_one_gets_it() {
 #[test]
 fn one_run_of_a_job_is_active_and_other_jobs_are_free() {
     let (folder, store) = new_store();
-    let lease = store.begin(&key(), "a").unwrap();
+    let lease = store.begin(&key(), "a", None).unwrap();
     let second = RunStore::open(&url(&folder)).unwrap();
     for store in [&store, &second] {
-        let error = store.begin(&key(), "b").err().unwrap();
+        let error = store.begin(&key(), "b", None).err().unwrap();
         assert_eq!(error.kind(), Kind::StateConflict);
         let details: Vec<_> = error.details().iter().map(|(name, _)| *name).collect();
         assert_eq!(details, ["run", "process", "since"]);
@@ -209,11 +209,11 @@ fn one_run_of_a_job_is_active_and_other_jobs_are_free() {
     for (tenant, job) in [("t", "other"), ("other", "j")] {
         let (tenant, job) = (tenant.to_owned(), job.to_owned());
         let run = format!("{tenant}{job}");
-        second.begin(&JobKey { tenant, job }, &run).unwrap();
+        second.begin(&JobKey { tenant, job }, &run, None).unwrap();
     }
     lease.renew().unwrap();
     drop(lease);
-    second.begin(&key(), "b").unwrap();
+    second.begin(&key(), "b", None).unwrap();
     let expected = [("b", "running"), ("a", "running")];
     let expected = expected.map(|(run, status)| (run.to_owned(), status.to_owned()));
     assert_eq!(statuses(&store), expected, "a refused run leaves no trace");
@@ -222,18 +222,18 @@ fn one_run_of_a_job_is_active_and_other_jobs_are_free() {
 #[test]
 fn a_run_whose_lease_expired_goes_on_until_another_takes_it_and_no_further() {
     let (_folder, store) = new_store();
-    let first = store.begin(&key(), "a").unwrap();
+    let first = store.begin(&key(), "a", None).unwrap();
     expire_leases(&store);
     first.renew().unwrap();
-    conflict(store.begin(&key(), "b"));
+    conflict(store.begin(&key(), "b", None));
     expire_leases(&store);
-    let _second = store.begin(&key(), "b").unwrap();
+    let _second = store.begin(&key(), "b", None).unwrap();
 
     conflict(first.renew());
     conflict(store.record_pending("a", &pending()));
     // Neither does giving back what is lost take it from the other.
     drop(first);
-    conflict(store.begin(&key(), "c"));
+    conflict(store.begin(&key(), "c", None));
 }
 
 #[test]
@@ -244,10 +244,10 @@ fn a_lease_of_another_machine_is_waited_for() {
         pid: u32::MAX,
         started: 1,
     };
-    let lease = store.begin_as(&key(), "a", &holder).unwrap();
-    conflict(store.begin(&key(), "b"));
+    let lease = store.begin_as(&key(), "a", None, &holder).unwrap();
+    conflict(store.begin(&key(), "b", None));
     expire_leases(&store);
-    store.begin(&key(), "b").unwrap();
+    store.begin(&key(), "b", None).unwrap();
     conflict(lease.renew());
 }
 
@@ -255,11 +255,11 @@ fn a_lease_of_another_machine_is_waited_for() {
 fn a_pending_commit_is_recorded_once_by_the_run_that_holds_the_job() {
     let (_folder, store) = new_store();
     conflict(store.record_pending("never began", &pending()));
-    let lease = store.begin(&key(), "a").unwrap();
+    let lease = store.begin(&key(), "a", None).unwrap();
     store.record_pending("a", &pending()).unwrap();
     conflict(store.record_pending("a", &pending()));
     drop(lease);
-    let lease = store.begin(&key(), "b").unwrap();
+    let lease = store.begin(&key(), "b", None).unwrap();
     store.finish("b", &Outcome::Cancelled).unwrap();
     conflict(store.record_pending("b", &pending()));
     drop(lease);
@@ -268,7 +268,7 @@ fn a_pending_commit_is_recorded_once_by_the_run_that_holds_the_job() {
 #[test]
 fn a_withdrawn_commit_is_forgotten_and_its_run_is_not() {
     let (_folder, store) = new_store();
-    let lease = store.begin(&key(), "a").unwrap();
+    let lease = store.begin(&key(), "a", None).unwrap();
     store.record_pending("a", &pending()).unwrap();
     store.withdraw("a").unwrap();
     let found = store.unfinished(&key(), "other").unwrap();
@@ -288,7 +288,7 @@ fn a_run_without_an_end_is_found_with_what_it_prepared() {
     let (folder, store) = new_store();
     // Run ids out of order: runs are told in the order in which they began.
     for run in ["c", "a", "b"] {
-        let lease = store.begin(&key(), run).unwrap();
+        let lease = store.begin(&key(), run, None).unwrap();
         if run == "a" {
             store.record_pending(run, &pending()).unwrap();
         }
@@ -326,7 +326,7 @@ fn the_first_end_of_a_run_stays() {
         (Outcome::Removed, "removed", None),
     ];
     for (outcome, status, detail) in rows {
-        drop(store.begin(&key(), status).unwrap());
+        drop(store.begin(&key(), status, None).unwrap());
         store.finish(status, &outcome).unwrap();
         for late in [&failed, &committed] {
             store.finish(status, late).unwrap();
@@ -356,7 +356,7 @@ fn a_reset_holds_until_the_target_moves_on() {
 #[test]
 fn a_job_is_not_reset_under_a_run_that_would_commit_the_old_state() {
     let (_folder, store) = new_store();
-    let lease = store.begin(&key(), "a").unwrap();
+    let lease = store.begin(&key(), "a", None).unwrap();
     conflict(store.reset(&key(), None));
     assert!(!store.is_reset(&key(), None).unwrap());
     crash(lease);
@@ -367,13 +367,13 @@ fn a_job_is_not_reset_under_a_run_that_would_commit_the_old_state() {
 fn of_many_at_once_exactly_one_gets_the_lease_of_a_dead_run() {
     for _ in 0..10 {
         let (folder, store) = new_store();
-        crash(store.begin(&key(), "dead").unwrap());
+        crash(store.begin(&key(), "dead", None).unwrap());
         let barrier = std::sync::Barrier::new(8);
         let take = |n: u32| {
             let store = RunStore::open(&url(&folder)).unwrap();
             barrier.wait();
             // Kept until every other has tried.
-            let lease = store.begin(&key(), &format!("r{n}"));
+            let lease = store.begin(&key(), &format!("r{n}"), None);
             barrier.wait();
             lease.is_ok()
         };
@@ -396,7 +396,7 @@ fn runs_in_a_process_of_its_own() {
     let (Ok(url), Ok(run)) = (std::env::var(CHILD_STORE), std::env::var(CHILD_RUN)) else {
         return;
     };
-    let lease = RunStore::open(&url).and_then(|store| store.begin(&key(), &run));
+    let lease = RunStore::open(&url).and_then(|store| store.begin(&key(), &run, None));
     // After a line break: the test harness has begun a line of its own.
     let answer = if lease.is_ok() { "taken" } else { "refused" };
     writeln!(std::io::stdout(), "\nlease {answer}").unwrap();
@@ -425,7 +425,7 @@ fn a_run_right_after_kill_9_takes_over_whether_or_not_the_dead_was_waited_for() 
     let (folder, store) = new_store();
     let mut child = spawn(&url(&folder), "killed");
     assert!(got_the_lease(&mut child));
-    let error = store.begin(&key(), "too early").err().unwrap();
+    let error = store.begin(&key(), "too early", None).err().unwrap();
     assert_eq!(error.kind(), Kind::StateConflict);
     assert_eq!(error.details()[1].1, child.id().to_string());
 
@@ -433,7 +433,7 @@ fn a_run_right_after_kill_9_takes_over_whether_or_not_the_dead_was_waited_for() 
     // The signal is on its way; what is left is a zombie until it is waited for.
     let mut tries = 0;
     let lease = loop {
-        match store.begin(&key(), "next") {
+        match store.begin(&key(), "next", None) {
             Ok(lease) => break lease,
             Err(_) if tries < 1000 => tries += 1,
             Err(error) => panic!("{error}"),
@@ -450,7 +450,7 @@ fn a_run_right_after_kill_9_takes_over_whether_or_not_the_dead_was_waited_for() 
 #[test]
 fn of_several_processes_at_once_exactly_one_gets_the_lease_of_a_dead_run() {
     let (folder, store) = new_store();
-    crash(store.begin(&key(), "dead").unwrap());
+    crash(store.begin(&key(), "dead", None).unwrap());
     let url = url(&folder);
     let mut children: Vec<Child> = (0..4).map(|n| spawn(&url, &format!("r{n}"))).collect();
     let winners = children

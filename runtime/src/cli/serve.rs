@@ -1,0 +1,109 @@
+//! `serve`: the jobs of a directory, when they are due, until a signal.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytesize::ByteSize;
+use clap::Args;
+
+use super::run::Signals;
+use super::{Options, one};
+use crate::component::Stop;
+use crate::error::{Error, Kind};
+use crate::report;
+use crate::serve::api::{self, Tokens};
+use crate::serve::{Capacity, Server, Settings};
+
+/// What is kept free of the machine's memory where `--memory` does not say.
+const MEMORY_PART: f64 = 0.8;
+
+#[derive(Debug, Args)]
+pub struct ServeOptions {
+    /// The folder of job files; those in `DIR/TENANT/` are that tenant's
+    #[arg(long, value_name = "DIR")]
+    jobs: PathBuf,
+    /// Where the HTTP interface and the page are; port 0 takes a free one
+    #[arg(long, default_value = "127.0.0.1:8765", value_name = "ADDRESS")]
+    listen: SocketAddr,
+    /// Who may ask: lines `SHA256 operator` and `SHA256 tenant NAME` [default: a token is made and shown at the start]
+    #[arg(long, value_name = "FILE")]
+    tokens: Option<PathBuf>,
+    /// Runs at the same time
+    #[arg(long, default_value = "16", value_name = "N")]
+    runs: u32,
+    /// Memory that all runs may take together [default: four fifths of the machine's]
+    #[arg(long, value_name = "SIZE")]
+    memory: Option<ByteSize>,
+    /// How long active runs may go on after SIGTERM; a second signal stops them at once
+    #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
+    drain: Duration,
+}
+
+pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Error>> {
+    let mut signals = Signals::new().map_err(one)?;
+    let memory_bytes = match serve.memory {
+        Some(ByteSize(bytes)) => bytes,
+        None => machine_memory()
+            .map(|bytes| (bytes as f64 * MEMORY_PART) as u64)
+            .ok_or_else(|| {
+                let message = "the memory of the machine cannot be told";
+                one(Error::new(Kind::JobInvalid, message)
+                    .hint("say how much runs may take: `--memory 8GiB`"))
+            })?,
+    };
+    let settings = Settings {
+        jobs: serve.jobs.clone(),
+        options: options.load_options(),
+        plugins: options.plugins(),
+        capacity: Capacity {
+            runs: serve.runs,
+            memory_bytes,
+        },
+        drain: serve.drain,
+    };
+    let (tokens, shown) = match &serve.tokens {
+        Some(file) => (Tokens::read(file).map_err(one)?, None),
+        None => {
+            let (tokens, token) = Tokens::generate();
+            (tokens, Some(token))
+        }
+    };
+    let server = Arc::new(Server::new(
+        settings,
+        options.store()?,
+        options.components()?,
+    ));
+    let (listener, address) = api::listen(serve.listen).await.map_err(one)?;
+    server.start().await.map_err(one)?;
+    report::note(&match shown {
+        Some(token) => format!("serving at http://{address}/#token={token}"),
+        None => format!("serving at http://{address}/"),
+    });
+    let (switch, stop) = Stop::switch();
+    let (at_once, now) = Stop::switch();
+    let (closing, closed) = Stop::switch();
+    let answering = tokio::spawn(api::answer(listener, server.clone(), tokens, closed));
+    tokio::spawn(async move {
+        signals.next().await;
+        report::note("stopping: active runs may end; a second signal stops them");
+        switch.send_replace(true);
+        signals.next().await;
+        at_once.send_replace(true);
+    });
+    server.run(stop, now).await;
+    closing.send_replace(true);
+    let _ = tokio::time::timeout(Duration::from_secs(1), answering).await;
+    Ok(0)
+}
+
+/// Of the machine, or of the control group that this process is in.
+fn machine_memory() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/meminfo").ok()?;
+    let line = text.lines().find(|line| line.starts_with("MemTotal:"))?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    let of_group = std::fs::read_to_string("/sys/fs/cgroup/memory.max").ok();
+    let of_group = of_group.and_then(|text| text.trim().parse::<u64>().ok());
+    Some((kib << 10).min(of_group.unwrap_or(u64::MAX)))
+}

@@ -1,0 +1,444 @@
+//! One process that runs the jobs of a directory when they are due.
+//!
+//! `fleet.rs` knows the files, `timetable.rs` the times, `admission.rs` what may begin; this does what they say. A run is the same as one of
+//! `dativo-wasm run`: its lease and its end are in the run store, so that a process that was killed leaves nothing doubled or lost.
+
+mod admission;
+pub mod api;
+mod fleet;
+mod timetable;
+mod views;
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use serde_json::json;
+use tokio::sync::{Notify, watch};
+
+use admission::Admission;
+pub use admission::Capacity;
+use fleet::{Entry, Fleet, Scan};
+use timetable::{Action, Cause, Ended, Start, Timetable};
+
+use crate::component::{Components, Stop};
+use crate::error::{Error, Kind, Result, Retry};
+use crate::job::{self, LoadOptions};
+use crate::pipeline::{self, Context, Metrics, Ready};
+use crate::plugins::Plugins;
+use crate::report::errors;
+use crate::runs::{Beginning, JobKey, Outcome, RunStore};
+
+/// How often the directory is looked at.
+const SCAN_EVERY: Duration = Duration::from_secs(2);
+
+/// What a process that serves is started with.
+pub struct Settings {
+    pub jobs: PathBuf,
+    pub options: LoadOptions,
+    pub plugins: Plugins,
+    pub capacity: Capacity,
+    /// How long active runs may go on once the process is to end.
+    pub drain: Duration,
+}
+
+/// The process: shared by its loop, its runs and those who ask over HTTP.
+pub struct Server {
+    settings: Settings,
+    store: Arc<RunStore>,
+    components: Components,
+    fleet: Mutex<Fleet>,
+    inner: Mutex<Inner>,
+    /// Something changed that the loop should look at.
+    changed: Notify,
+    /// A run ended.
+    ended: Notify,
+    started: Instant,
+}
+
+struct Inner {
+    timetable: Timetable,
+    admission: Admission,
+    entries: HashMap<JobKey, Entry>,
+    active: HashMap<JobKey, Active>,
+    /// No further run begins.
+    is_draining: bool,
+    counts: Counts,
+}
+
+/// Since the process started.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct Counts {
+    pub succeeded: u64,
+    pub failed: u64,
+    pub cancelled: u64,
+    pub skipped: u64,
+    pub rows_written: u64,
+    pub bytes_written: u64,
+}
+
+/// A run that waits for its turn or goes on.
+#[derive(Clone)]
+struct Active {
+    run_id: String,
+    cause: Cause,
+    attempt: u32,
+    /// None while it waits.
+    began: Option<DateTime<Utc>>,
+    metrics: Arc<Metrics>,
+    switch: Arc<watch::Sender<bool>>,
+    stop: Stop,
+}
+
+impl Server {
+    pub fn new(settings: Settings, store: RunStore, components: Components) -> Self {
+        Self {
+            fleet: Mutex::new(Fleet::new(&settings.jobs, settings.options.clone())),
+            inner: Mutex::new(Inner {
+                timetable: Timetable::default(),
+                admission: Admission::new(settings.capacity),
+                entries: HashMap::new(),
+                active: HashMap::new(),
+                is_draining: false,
+                counts: Counts::default(),
+            }),
+            settings,
+            store: Arc::new(store),
+            components,
+            changed: Notify::new(),
+            ended: Notify::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Looks at the directory for the first time, and begins what was missed or cut short.
+    pub async fn start(self: &Arc<Self>) -> Result<()> {
+        tracing::info!(event = "orchestrator_started", jobs = %self.settings.jobs.display());
+        self.scan().await
+    }
+
+    /// Runs jobs until `stop`; then lets active runs end, for as long as the settings say or until `now` is asked for.
+    pub async fn run(self: &Arc<Self>, mut stop: Stop, mut now: Stop) {
+        let mut last_scan = Instant::now();
+        loop {
+            if last_scan.elapsed() >= SCAN_EVERY {
+                if let Err(error) = self.scan().await {
+                    tracing::warn!(event = "jobs_load_error", problem = error.message());
+                }
+                last_scan = Instant::now();
+            }
+            self.tick(Utc::now());
+            let until_scan = SCAN_EVERY.saturating_sub(last_scan.elapsed());
+            let wait = self
+                .until_wake()
+                .map_or(until_scan, |wake| wake.min(until_scan));
+            tokio::select! {
+                () = stop.requested() => break,
+                () = tokio::time::sleep(wait) => {}
+                () = self.changed.notified() => {}
+            }
+        }
+        self.drain(&mut now).await;
+        tracing::info!(event = "orchestrator_stopped");
+    }
+
+    /// Looks at the directory, and begins what was missed or cut short.
+    async fn scan(self: &Arc<Self>) -> Result<()> {
+        let server = self.clone();
+        let scan = tokio::task::spawn_blocking(move || {
+            let scan = lock(&server.fleet).scan()?;
+            // Asked for once a look that found something, not for each job.
+            let facts = match scan.set.is_empty() {
+                true => (HashMap::new(), Vec::new()),
+                false => (server.store.dealt_with()?, server.store.cut_short()?),
+            };
+            Ok::<_, Error>((scan, facts))
+        });
+        let (scan, (dealt_with, cut_short)) = scan.await.map_err(|error| {
+            Error::internal("the folder of jobs could not be looked at").caused_by(error)
+        })??;
+        let Scan { set, removed } = scan;
+        let now = Utc::now();
+        let mut actions = Vec::new();
+        let mut inner = self.lock();
+        for key in removed {
+            inner.timetable.remove(&key);
+            inner.entries.remove(&key);
+            // One that is active goes on; one that waits never begins.
+            if inner
+                .active
+                .get(&key)
+                .is_some_and(|active| active.began.is_none())
+            {
+                inner.active.remove(&key);
+                inner.admission.release(&key);
+            }
+        }
+        for entry in set {
+            let due = dealt_with.get(&entry.key).copied();
+            let due = due.and_then(DateTime::from_timestamp_millis);
+            let is_cut_short = cut_short.contains(&entry.key);
+            let (key, timing) = (entry.key.clone(), entry.timing.clone());
+            inner.entries.insert(key.clone(), entry);
+            actions.extend(inner.timetable.set(&key, timing, due, is_cut_short, now));
+        }
+        drop(inner);
+        self.act(actions);
+        Ok(())
+    }
+
+    /// Begins what is due.
+    fn tick(self: &Arc<Self>, now: DateTime<Utc>) {
+        let actions = self.lock().timetable.tick(now);
+        self.act(actions);
+    }
+
+    fn until_wake(&self) -> Option<Duration> {
+        let wake = self.lock().timetable.next_wake()?;
+        Some((wake - Utc::now()).to_std().unwrap_or_default())
+    }
+
+    fn act(self: &Arc<Self>, actions: Vec<Action>) {
+        let mut inner = self.lock();
+        for action in actions {
+            match action {
+                Action::Start(start) => self.offer(&mut inner, start),
+                Action::Stop(key) => {
+                    if let Some(active) = inner.active.get(&key) {
+                        active.switch.send_replace(true);
+                    }
+                }
+                Action::Skipped(key, due) => {
+                    inner.counts.skipped += 1;
+                    tracing::warn!(event = "schedule_skipped", tenant = key.tenant, job = key.job, due = %due, "the run before has not ended");
+                }
+            }
+        }
+        self.admit(&mut inner);
+    }
+
+    /// Puts a run among those that wait for their turn.
+    fn offer(&self, inner: &mut Inner, start: Start) {
+        let Some(entry) = inner.entries.get(&start.key).filter(|_| !inner.is_draining) else {
+            return;
+        };
+        let splits = entry.parallelism.unwrap_or_else(|| default_splits().get());
+        // A reader and a writer for each split, and what opens them.
+        let memory_bytes = entry.memory_bytes.saturating_mul(2 * u64::from(splits));
+        let (switch, stop) = Stop::switch();
+        let active = Active {
+            run_id: pipeline::new_run_id(),
+            cause: start.cause,
+            attempt: start.attempt,
+            began: None,
+            metrics: Arc::default(),
+            switch: Arc::new(switch),
+            stop,
+        };
+        let (key, limits) = (start.key.clone(), entry.limits);
+        match inner.admission.offer(start.clone(), memory_bytes, limits) {
+            Ok(()) => {
+                inner.active.insert(key, active);
+            }
+            Err(error) => {
+                self.refuse(&start, &active.run_id, &[error]);
+                inner.counts.failed += 1;
+                inner.timetable.ended(&key, Ended::Badly, Utc::now());
+            }
+        }
+    }
+
+    /// Begins runs for as long as there is room.
+    fn admit(self: &Arc<Self>, inner: &mut Inner) {
+        while let Some(start) = inner.admission.next() {
+            let entry = inner.entries.get(&start.key).cloned();
+            let (Some(entry), Some(active)) = (entry, inner.active.get_mut(&start.key)) else {
+                inner.admission.release(&start.key);
+                continue;
+            };
+            active.began = Some(Utc::now());
+            let (server, active) = (self.clone(), active.clone());
+            tokio::spawn(async move {
+                // A panic in a run is the end of that run alone.
+                let running = tokio::spawn(server.clone().execute(start.clone(), entry, active));
+                let ended = running.await.unwrap_or(Ended::Badly);
+                server.finish(&start.key, ended);
+            });
+        }
+    }
+
+    /// One run, from its file to its report.
+    async fn execute(self: Arc<Self>, start: Start, entry: Entry, active: Active) -> Ended {
+        let (key, run_id) = (&start.key, &active.run_id);
+        tracing::info!(
+            event = "job_running",
+            run_id,
+            tenant = key.tenant,
+            job = key.job,
+            cause = start.cause.name(),
+            attempt = start.attempt
+        );
+        let options = self.settings.options.clone();
+        let loaded = tokio::task::spawn_blocking(move || job::load(&entry.file, &options)).await;
+        let ready = match loaded {
+            Ok(draft) => Ready::new(draft, &self.components, &self.settings.plugins).await,
+            Err(error) => Err(vec![
+                Error::internal("a job could not be read").caused_by(error),
+            ]),
+        };
+        let ready = match ready {
+            Ok(ready) if ready.key() == *key => ready,
+            Ok(_) => {
+                let message = "the file of the job was changed into another";
+                return self.refuse(&start, run_id, &[Error::new(Kind::JobInvalid, message)]);
+            }
+            Err(errors) => return self.refuse(&start, run_id, &errors),
+        };
+        let context = Context {
+            run_id: run_id.clone(),
+            beginning: Some(beginning(&start)),
+            store: self.store.clone(),
+            metrics: active.metrics,
+            parallelism: ready.parallelism.unwrap_or_else(default_splits),
+            stop: active.stop,
+        };
+        let report = pipeline::run(ready, &context).await;
+        if let Err(error) = self.store.record_report(run_id, &json!(report).to_string()) {
+            tracing::warn!(
+                run_id,
+                problem = error.message(),
+                "the report of a run is lost"
+            );
+        }
+        let mut inner = self.lock();
+        inner.counts.rows_written += report.rows_written;
+        inner.counts.bytes_written += report.bytes_written;
+        match &report.error {
+            None => inner.counts.succeeded += 1,
+            Some(error) if error.kind() == Kind::Cancelled => inner.counts.cancelled += 1,
+            Some(_) => inner.counts.failed += 1,
+        }
+        ended(report.error.as_ref())
+    }
+
+    /// Keeps a run that could not begin.
+    fn refuse(&self, start: &Start, run_id: &str, errors: &[Error]) -> Ended {
+        let Some(first) = errors.first() else {
+            return Ended::Badly;
+        };
+        tracing::warn!(
+            event = "job_error",
+            run_id,
+            tenant = start.key.tenant,
+            job = start.key.job,
+            problem = first.message()
+        );
+        let kept = self.store.begin(&start.key, run_id, Some(&beginning(start))).and_then(|_lease| {
+            self.store.finish(run_id, &Outcome::failed(first))?;
+            let report = json!({ "run_id": run_id, "status": "failed", "errors": errors::list_json(errors)["errors"], "error": errors::to_json(first) });
+            self.store.record_report(run_id, &report.to_string())
+        });
+        if let Err(error) = kept {
+            tracing::warn!(
+                run_id,
+                problem = error.message(),
+                "a refused run is not kept"
+            );
+        }
+        ended(Some(first))
+    }
+
+    /// A run gave its place back.
+    fn finish(self: &Arc<Self>, key: &JobKey, ended: Ended) {
+        let mut inner = self.lock();
+        inner.active.remove(key);
+        inner.admission.release(key);
+        let actions = inner.timetable.ended(key, ended, Utc::now());
+        drop(inner);
+        self.act(actions);
+        self.changed.notify_one();
+        self.ended.notify_waiters();
+    }
+
+    /// Lets active runs end; those that wait do not begin.
+    async fn drain(&self, now: &mut Stop) {
+        {
+            let mut inner = self.lock();
+            inner.is_draining = true;
+            let waiting: Vec<JobKey> = inner
+                .active
+                .iter()
+                .filter(|(_, active)| active.began.is_none())
+                .map(|(key, _)| key.clone())
+                .collect();
+            for key in waiting {
+                inner.active.remove(&key);
+                inner.admission.release(&key);
+            }
+        }
+        tracing::info!(
+            event = "orchestrator_draining",
+            active = self.lock().active.len()
+        );
+        tokio::select! {
+            () = self.idle() => return,
+            () = tokio::time::sleep(self.settings.drain) => {}
+            () = now.requested() => {}
+        }
+        for active in self.lock().active.values() {
+            active.switch.send_replace(true);
+        }
+        // What they staged is removed, which calls of components bound.
+        self.idle().await;
+    }
+
+    async fn idle(&self) {
+        loop {
+            let ended = self.ended.notified();
+            if self.lock().active.is_empty() {
+                return;
+            }
+            ended.await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        lock(&self.inner)
+    }
+}
+
+fn beginning(start: &Start) -> Beginning {
+    Beginning {
+        cause: start.cause.name(),
+        due_ms: start.due.map(|due| due.timestamp_millis()),
+    }
+}
+
+/// What the end of a run means for the next one.
+fn ended(error: Option<&Error>) -> Ended {
+    let Some(error) = error else {
+        return Ended::Well;
+    };
+    match error.kind().retry() {
+        // A run begins with asking the target what became of the one before, so that a commit without an answer is settled first.
+        Retry::Backoff | Retry::AfterCheck => {
+            Ended::MayPass(error.retry_after().unwrap_or_default())
+        }
+        Retry::Never => Ended::Badly,
+    }
+}
+
+fn default_splits() -> NonZeroU32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
