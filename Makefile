@@ -11,7 +11,7 @@ BIN := target/release/dativo-wasm
 VENV ?= target/test-venv
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint guests target venv servers soak fuzz bench bench-csv bench-postgres bench-rest bench-encrypted bench-iceberg
+.PHONY: help run test lint guests target venv servers soak fuzz bench bench-csv bench-postgres bench-rest bench-encrypted bench-iceberg bench-serve
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,13 +89,17 @@ servers:
 	@tests/support/aws.sh install $(abspath $(VENV))-aws
 	@tests/support/venv.sh $(abspath $(VENV))-iceberg tests/support/iceberg/requirements.txt
 
-soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (half an hour)
+soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (an hour)
 	@echo "== hundreds of kills"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration exactly_once -- --nocapture
 	@echo "== CSV: a table of 1 GB, thousands of random ones, every cut"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration csv:: -- --nocapture
 	@echo "== Postgres: hundreds of runs that are followed and killed, hundreds of thousands of random rows"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration postgres:: -- --nocapture
+	@echo "== kills at random times: 200 runs into a table, a process that serves"
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration at_random_times -- --nocapture
+	@echo "== upserts beside a map"
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration random_upserts -- --nocapture
 	@echo "== buckets, encrypted files and tables: a kill at every occasion of every named point"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration a_kill_at_any_named_point -- --nocapture
 	@if cargo +nightly fuzz --version >/dev/null 2>&1; then \
@@ -135,6 +139,10 @@ bench-encrypted: guests servers venv ## Encrypt and upload against upload alone,
 bench-iceberg: guests ## PostgreSQL to Iceberg against dlt and pyiceberg (a quarter of an hour; SCALE=0.1: minutes)
 	cargo build --release -p dativo-wasm
 	bench/iceberg/run.sh
+
+bench-serve: guests ## Memory and latency of many small jobs in one process (minutes)
+	cargo build --release -p dativo-wasm
+	bench/serve/run.sh
 
 bench-rest: guests ## REST against requests with pyarrow, orjson and dlt (half an hour; QUICK=1: minutes)
 	cargo build --release -p dativo-wasm

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 
 use crate::support::iceberg::Catalog;
 use crate::support::serve::Serving;
-use crate::support::{TestDir, soak, test_guests};
+use crate::support::{TestDir, cli, soak, test_guests};
 
 /// A folder with jobs, in which files come and go.
 fn folder() -> TestDir {
@@ -311,6 +311,82 @@ fn attacks_of_one_tenant_end_there_and_the_other_runs_on() {
         assert!(["failed", "committed", "empty"].contains(&status), "{run}");
     }
     check(&dir, "acme", 10);
+}
+
+#[test]
+fn the_operator_caps_what_jobs_are_granted_and_which_components_they_use() {
+    let dir = folder();
+    put(&dir, 0);
+    std::fs::create_dir(dir.path().join("tenants")).unwrap();
+    let file = dir.write("job.yaml", &job("acme", ""));
+    let file = file.to_str().unwrap();
+    let run = |policy: &str| {
+        dir.write("tenants/acme.yaml", policy);
+        cli(&dir, &["run", file, "--json"])
+    };
+    let table = "iceberg: [\"write warehouse acme.*\"]";
+    for (policy, part) in [
+        ("grants: {}\n", "may not have `read in/*.csv`"),
+        (
+            "grants: { object-store: [\"read out/**\"] }\n",
+            "may not have `read in/*.csv`",
+        ),
+        (
+            "grants: { object-store: [\"read in/**\"] }\n",
+            "may not have `write warehouse acme.rows`",
+        ),
+        ("components: [csv]\n", "writer `iceberg` may not be used"),
+        (
+            "components: [iceberg, \"csv@sha256:00\"]\n",
+            "reader `csv` may not be used",
+        ),
+        ("grant: {}\n", "unknown key `grant`"),
+    ] {
+        let output = run(policy);
+        assert_eq!(output.code, 2, "{policy}: {output:?}");
+        assert!(output.stderr.contains(part), "{policy}: {output:?}");
+        assert!(!dir.path().join("warehouse").exists(), "{policy}");
+    }
+    let policy = format!(
+        "grants: {{ object-store: [\"read in/*\", \"read in/**\"], {table} }}\ncomponents: [csv, iceberg]\n"
+    );
+    assert_eq!(run(&policy).code, 0);
+    let plan = cli(&dir, &["plan", file]);
+    assert!(plan.stdout.contains("write warehouse acme.*"), "{plan:?}");
+    // A component by its path is known by its digest alone.
+    let own = dir.path().join("csv.wasm");
+    std::fs::copy(test_guests().join("../csv.wasm"), &own).unwrap();
+    dir.write(
+        "job.yaml",
+        &job("acme", "").replace("implementation: csv", "implementation: ./csv.wasm"),
+    );
+    let output = run(&policy);
+    assert!(
+        output.code == 2 && output.stderr.contains("may not be used"),
+        "{output:?}"
+    );
+}
+
+#[test]
+fn a_job_reads_no_secret_of_the_process_and_no_file_that_it_may_not() {
+    let dir = folder();
+    let secret = job("acme", "").replace("in/*.csv", "${SECRET:PATH}");
+    dir.write("jobs/acme/secret.yaml", &secret);
+    std::fs::create_dir(dir.path().join("tenants")).unwrap();
+    dir.write(
+        "tenants/other.yaml",
+        "grants: { object-store: [\"read in/**\"] }\n",
+    );
+    dir.write("elsewhere.yaml", "of_another: 1\n");
+    let peeks = format!("{}asset_path: elsewhere.yaml\n", job("other", ""));
+    dir.write("jobs/other/peeks.yaml", &peeks);
+    let serving = Serving::start(&dir, &[]);
+    let jobs = serving.get("/api/v1/jobs");
+    assert_eq!(jobs["jobs"], json!([]), "{jobs}");
+    let text = jobs["broken"].to_string();
+    assert!(text.contains("secret `PATH` is not set"), "{text}");
+    assert!(text.contains("does not allow this `asset_path`"), "{text}");
+    assert!(!text.contains("of_another"), "{text}");
 }
 
 #[test]

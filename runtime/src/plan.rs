@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::capabilities;
 use crate::error::{Error, Kind};
-use crate::job::{Endpoint, Job, Role};
+use crate::job::{Covered, Endpoint, Job, Role};
 
 /// The keyword of a component's config schema that says what its config asks for.
 const GRANTS_KEYWORD: &str = "x-dativo-grants";
@@ -53,6 +53,9 @@ pub struct Grant {
     pub shown: String,
     /// Why it is granted: the config key that names the target, or `grants`.
     pub origin: String,
+    /// The pattern of the operator's file on the tenant that covers it, where there is such a file with grants.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allowed_by: Option<String>,
 }
 
 impl Plan {
@@ -65,7 +68,7 @@ impl Plan {
     ) -> Result<Self, Vec<Error>> {
         let mut problems = Vec::new();
         let mut plan = |endpoint: &Endpoint, facts: &Facts<'_>| {
-            ComponentPlan::new(endpoint, facts)
+            ComponentPlan::new(endpoint, facts, job)
                 .map_err(|errors| problems.extend(errors))
                 .ok()
         };
@@ -84,7 +87,7 @@ impl Plan {
 }
 
 impl ComponentPlan {
-    fn new(endpoint: &Endpoint, facts: &Facts<'_>) -> Result<Self, Vec<Error>> {
+    fn new(endpoint: &Endpoint, facts: &Facts<'_>, job: &Job) -> Result<Self, Vec<Error>> {
         let mut granted = derived(endpoint, facts).map_err(|error| vec![error])?;
         let mut problems = Vec::new();
         for (capability, targets) in &endpoint.grants {
@@ -97,7 +100,15 @@ impl ComponentPlan {
                 shown: capabilities::shown(capability, target),
                 target: target.clone(),
                 origin: "grants".to_owned(),
+                allowed_by: None,
             }));
+        }
+        for grant in &mut granted {
+            match job.policy.covers(&grant.capability, &grant.shown) {
+                Covered::NoPolicy => {}
+                Covered::By(pattern) => grant.allowed_by = Some(pattern.to_owned()),
+                Covered::No => problems.push(above_policy(endpoint, facts, grant, &job.tenant)),
+            }
         }
         let has = |name: &String| granted.iter().any(|grant| &grant.capability == name);
         for name in facts.capabilities {
@@ -136,6 +147,22 @@ impl ComponentPlan {
     }
 }
 
+/// The operator does not let the tenant have it.
+fn above_policy(endpoint: &Endpoint, facts: &Facts<'_>, grant: &Grant, tenant: &str) -> Error {
+    let Grant {
+        capability, shown, ..
+    } = grant;
+    let message = format!(
+        "{} `{}` may not have `{shown}` of `{capability}`: the operator's file on the tenant does not allow it",
+        endpoint.role, facts.name
+    );
+    Error::new(Kind::GrantMissing, message)
+        .at(endpoint.implementation_location())
+        .hint(format!(
+            "ask the operator to add it to `grants: {{ {capability}: [\"{shown}\"] }}` of `tenants/{tenant}.yaml`"
+        ))
+}
+
 /// The grants that follow from the job's own config values, as the component's schema marks them.
 fn derived(endpoint: &Endpoint, facts: &Facts<'_>) -> Result<Vec<Grant>, Error> {
     let malformed = |what: String| {
@@ -172,6 +199,7 @@ fn derived(endpoint: &Endpoint, facts: &Facts<'_>) -> Result<Vec<Grant>, Error> 
                 shown: capabilities::shown(capability, &target),
                 target,
                 origin: format!("config `{}`", keys.join("`, `")),
+                allowed_by: None,
             });
         }
     }

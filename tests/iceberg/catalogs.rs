@@ -46,6 +46,19 @@ fn a_table_in_the_catalog_of_a_rest_server() {
 }
 
 #[test]
+fn an_upsert_through_a_rest_server_into_a_bucket() {
+    let uri = servers().endpoint("iceberg");
+    let bench = rest(&uri);
+    let target = format!("{}\n  mode: upsert\n  key: [id]", rest_target(&uri));
+    bench.job("job", "in/*.csv", &target);
+    bench.put("a.csv", 0, 4_000);
+    bench.runs();
+    bench.put("b.csv", 3_000, 5_000);
+    bench.runs();
+    bench.check(5_000, "after an upsert");
+}
+
+#[test]
 fn sixteen_runs_at_once_each_add_a_snapshot_through_a_rest_server() {
     let uri = servers().endpoint("iceberg");
     let bench = rest(&uri);

@@ -101,6 +101,12 @@ def by_duckdb(properties, name, table):
     return summary(names, found.fetchall())
 
 
+def all_files(table):
+    manifests = {m.manifest_path: m for s in table.metadata.snapshots for m in s.manifests(table.io)}
+    entries = (entry for m in manifests.values() for entry in m.fetch_manifest_entry(table.io, discard_deleted=True))
+    return sorted({entry.data_file.file_path for entry in entries})
+
+
 def read(properties, name):
     table = load_catalog("default", **properties).load_table(name)
     return {
@@ -118,12 +124,7 @@ def read(properties, name):
             for s in sorted(table.metadata.snapshots, key=lambda s: s.sequence_number)
         ],
         "files": sorted(task.file.file_path for task in table.scan().plan_files()),
-        "all_files": sorted({
-            entry.data_file.file_path
-            for snapshot in table.metadata.snapshots
-            for manifest in snapshot.manifests(table.io)
-            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=True)
-        }),
+        "all_files": all_files(table),
     }
 
 

@@ -121,8 +121,10 @@ fn grants(plan: &ComponentPlan) -> String {
     };
     let mut lines = vec![format!("  requested  {requested}")];
     for grant in &plan.granted {
+        let allowed = grant.allowed_by.as_ref();
+        let allowed = allowed.map_or(String::new(), |pattern| format!(", allowed by `{pattern}`"));
         lines.push(format!(
-            "  granted    {}: {}  (from {})",
+            "  granted    {}: {}  (from {}{allowed})",
             grant.capability, grant.shown, grant.origin
         ));
     }

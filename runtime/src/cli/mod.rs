@@ -256,6 +256,7 @@ impl Options {
     fn load_options(&self) -> LoadOptions {
         LoadOptions {
             secrets_dir: self.secrets.clone(),
+            without_environment: false,
             tenants_dir: Some(self.tenants.clone()),
         }
     }

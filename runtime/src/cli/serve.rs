@@ -12,6 +12,7 @@ use super::run::Signals;
 use super::{Options, one};
 use crate::component::Stop;
 use crate::error::{Error, Kind};
+use crate::job::LoadOptions;
 use crate::report;
 use crate::serve::api::{self, Tokens};
 use crate::serve::{Capacity, Server, Settings};
@@ -55,7 +56,10 @@ pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Er
     };
     let settings = Settings {
         jobs: serve.jobs.clone(),
-        options: options.load_options(),
+        options: LoadOptions {
+            without_environment: true,
+            ..options.load_options()
+        },
         plugins: options.plugins(),
         capacity: Capacity {
             runs: serve.runs,

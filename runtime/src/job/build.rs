@@ -43,11 +43,11 @@ pub fn job(
         spec.source_connector,
     );
     let tenants = options.tenants_dir.as_deref();
-    let policy = match (tenants, &spec.tenant_id) {
+    let operators = match (tenants, &spec.tenant_id) {
         (Some(dir), Some(tenant)) => tenant::load(dir, tenant, builder.problems),
         _ => tenant::Tenant::default(),
     };
-    let target = builder.target(spec.target, spec.target_connector, policy.target);
+    let target = builder.target(spec.target, spec.target_connector, operators.target);
     no_secrets_outside(
         document,
         &|pointer| CONFIGS.contains(&pointer),
@@ -57,13 +57,16 @@ pub fn job(
 
     // Without a tenant there is no telling which secrets may be seen.
     let tenant = spec.tenant_id?;
-    let mut resolver = Resolver::new(options.secrets_dir.as_deref(), &tenant);
+    let mut resolver = Resolver::new(options.secrets_dir.as_deref(), &tenant)
+        .without_environment(options.without_environment);
     let source = source.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let target = target.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let http = builder.http(spec.http.unwrap_or_default(), &mut resolver);
     let aws = builder.aws(spec.aws.unwrap_or_default(), &mut resolver);
     let asset = spec.asset_path.as_deref();
-    let asset = asset.and_then(|path| builder.asset(path, &mut resolver));
+    let asset = asset
+        .filter(|path| builder.may_read(path, &operators.policy))
+        .and_then(|path| builder.asset(path, &mut resolver));
     let dead_letter = spec.dead_letter.and_then(|dead_letter| dead_letter.path);
     builder.dead_letter(
         spec.asset_path.is_some(),
@@ -81,7 +84,7 @@ pub fn job(
         source: source?,
         target: target?,
         timing,
-        tenant_limits: policy.limits,
+        policy: operators.policy,
         limits,
         http,
         aws,

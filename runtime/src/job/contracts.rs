@@ -11,6 +11,7 @@ use super::build::Builder;
 use super::endpoints::Draft;
 use super::implementation::{Implementation, Role};
 use super::secrets::Resolver;
+use super::tenant::{Covered, TenantPolicy};
 use crate::contract::Mode;
 
 const ASSET: &str = "/asset_path";
@@ -18,6 +19,23 @@ const DEAD_LETTER: &str = "/dead_letter";
 
 impl Builder<'_> {
     /// The contract that the job names, where it can be read.
+    /// Whether the operator lets the tenant's jobs read this file: what is wrong in it would be shown.
+    pub fn may_read(&mut self, path: &str, policy: &TenantPolicy) -> bool {
+        let line = format!("read {path}");
+        if policy.covers("files", &line) != Covered::No {
+            return true;
+        }
+        let hint = format!(
+            "ask the operator to add it to `grants: {{ files: [\"{line}\"] }}` of the tenant"
+        );
+        self.problem(
+            ASSET,
+            "the operator's file on the tenant does not allow this `asset_path`",
+            &hint,
+        );
+        false
+    }
+
     pub fn asset(&mut self, path: &str, resolver: &mut Resolver) -> Option<AssetDraft> {
         match asset::load(Path::new(path), resolver, self.problems) {
             Ok(asset) => asset,

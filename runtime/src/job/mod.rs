@@ -46,7 +46,7 @@ pub use implementation::{Implementation, Role};
 pub use schedule::{CatchUp, Overlap, Schedule, Timing};
 pub use secrets::Secrets;
 pub use spec::schema;
-pub use tenant::TenantLimits;
+pub use tenant::{Covered, TenantLimits, TenantPolicy};
 pub use words::nearest;
 pub use written::{Place, Traces, Unfit, traces};
 
@@ -62,6 +62,8 @@ const MAX_CAUSE: usize = 500;
 pub struct LoadOptions {
     /// `DIR/<tenant>/<NAME>` files, looked up before the environment.
     pub secrets_dir: Option<PathBuf>,
+    /// Whether the environment is kept from jobs.
+    pub without_environment: bool,
     /// `DIR/<tenant>.yaml` files: what the operator says of tenants.
     pub tenants_dir: Option<PathBuf>,
 }
@@ -82,8 +84,8 @@ pub struct Job {
     /// Where the rows go that break the contract: a writer like the target.
     pub dead_letter: Option<Endpoint>,
     pub timing: Option<Timing>,
-    /// Of its tenant, in a process that serves.
-    pub tenant_limits: TenantLimits,
+    /// Of its tenant, by the operator.
+    pub policy: TenantPolicy,
     pub limits: Limits,
     pub http: HttpSettings,
     pub aws: AwsSettings,

@@ -155,6 +155,7 @@ pub struct Resolver {
     /// The tenant's own directory of files.
     directory: Option<PathBuf>,
     /// Nothing for a name that was refused.
+    without_environment: bool,
     found: BTreeMap<String, Option<Secret>>,
 }
 
@@ -163,7 +164,17 @@ impl Resolver {
     pub fn new(directory: Option<&Path>, tenant: &str) -> Self {
         Self {
             directory: directory.map(|dir| dir.join(tenant)),
+            without_environment: false,
             found: BTreeMap::new(),
+        }
+    }
+
+    /// Whether variables of the environment are no secrets: where jobs are not the user's own, they are not theirs to read.
+    #[must_use]
+    pub fn without_environment(self, without_environment: bool) -> Self {
+        Self {
+            without_environment,
+            ..self
         }
     }
 
@@ -229,6 +240,14 @@ impl Resolver {
             })?
         {
             return Ok(value);
+        }
+        if self.without_environment {
+            return Err(Refusal {
+                message: format!("secret `{name}` is not set"),
+                hint: format!(
+                    "start with `--secrets DIR` and put the value into `DIR/TENANT/{name}`: a process that serves takes none from its environment"
+                ),
+            });
         }
         let or_file = file.map_or(String::new(), |file| {
             format!(" or put the value into `{}`", file.display())

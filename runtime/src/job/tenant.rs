@@ -2,6 +2,7 @@
 //!
 //! Works like the job file, with the same parser, checks and messages.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use schemars::JsonSchema;
@@ -22,6 +23,10 @@ struct TenantSpec {
     target: Option<TargetDefaults>,
     /// What its runs may use of a process that serves.
     limits: Option<LimitsSpec>,
+    /// The most that its jobs may be granted, by capability: patterns for the lines that `plan` prints. What is not named is not allowed.
+    grants: Option<BTreeMap<String, Vec<String>>>,
+    /// The components that its jobs may use: `csv`, or `orders@sha256:…`.
+    components: Option<Vec<String>>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -60,7 +65,82 @@ impl Default for TenantLimits {
 pub struct Tenant {
     /// For `target` of its jobs.
     pub target: Map<String, Value>,
+    pub policy: TenantPolicy,
+}
+
+/// What a tenant's jobs may do at the most. By default, what they say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TenantPolicy {
     pub limits: TenantLimits,
+    /// Patterns by capability; none where the operator leaves grants to the jobs.
+    pub grants: Option<BTreeMap<String, Vec<String>>>,
+    /// Names of components, with or without `@sha256:…`; none where any may be used.
+    pub components: Option<Vec<String>>,
+}
+
+impl TenantPolicy {
+    /// Whether a component may be used. One that a job names by its path needs a digest: its name says nothing.
+    pub fn allows(&self, name: &str, digest: &str, is_path: bool) -> bool {
+        let Some(components) = &self.components else {
+            return true;
+        };
+        components
+            .iter()
+            .any(|component| match component.split_once("@sha256:") {
+                Some((known, known_digest)) => known == name && known_digest == digest,
+                None => component == name && !is_path,
+            })
+    }
+
+    /// The pattern that covers a line of a plan; with none of the operator's, all is covered.
+    pub fn covers(&self, capability: &str, line: &str) -> Covered<'_> {
+        let Some(grants) = &self.grants else {
+            return Covered::NoPolicy;
+        };
+        // What leads out of a folder would pass for something inside of it.
+        let leads_out = line.split(['/', ' ']).any(|part| part == "..");
+        let mut patterns = grants.get(capability).into_iter().flatten();
+        let covering = patterns.find(|pattern| !leads_out && matches(pattern, line));
+        covering.map_or(Covered::No, |pattern| Covered::By(pattern))
+    }
+}
+
+/// Whether the operator lets a job have a grant.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Covered<'a> {
+    NoPolicy,
+    By(&'a str),
+    No,
+}
+
+/// `*` stands for letters, digits, `_`, `-` and `.`, `**` for anything.
+fn matches(pattern: &str, text: &str) -> bool {
+    let is_name = |c: char| c.is_alphanumeric() || "_-.".contains(c);
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((before, after)) => {
+            let Some(rest) = text.strip_prefix(before) else {
+                return false;
+            };
+            let (after, takes_all) = match after.strip_prefix('*') {
+                Some(after) => (after, true),
+                None => (after, false),
+            };
+            let mut ends = rest
+                .char_indices()
+                .map(|(at, c)| (at, takes_all || is_name(c)));
+            // Each length that the star may have, the shortest first.
+            loop {
+                let (at, goes_on) = ends.next().unwrap_or((rest.len(), false));
+                if matches(after, &rest[at..]) {
+                    return true;
+                }
+                if !goes_on {
+                    return false;
+                }
+            }
+        }
+    }
 }
 
 /// Keys of `target`, as in a job.
@@ -104,7 +184,11 @@ pub fn load(dir: &Path, tenant: &str, problems: &mut Vec<Error>) -> Tenant {
     };
     Tenant {
         target: defaults(spec.target.unwrap_or_default()),
-        limits: limits(&spec.limits.unwrap_or_default(), &document, problems),
+        policy: TenantPolicy {
+            limits: limits(&spec.limits.unwrap_or_default(), &document, problems),
+            grants: spec.grants,
+            components: spec.components,
+        },
     }
 }
 
@@ -154,4 +238,101 @@ fn defaults(target: TargetDefaults) -> Map<String, Value> {
         .into_iter()
         .filter_map(|(key, value)| Some((key.to_owned(), value?)));
     given.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_is_a_name_and_two_are_anything() {
+        for (pattern, text, expected) in [
+            (
+                "GET https://api.example/**",
+                "GET https://api.example/v1/users",
+                true,
+            ),
+            (
+                "GET https://api.example/**",
+                "POST https://api.example/v1/users",
+                false,
+            ),
+            (
+                "GET https://*.example/**",
+                "GET https://a.b.example/x",
+                true,
+            ),
+            (
+                "GET https://*.example/**",
+                "GET https://evil.com/x.example/y",
+                false,
+            ),
+            (
+                "GET https://*.example/**",
+                "GET https://evil.com?x.example/y",
+                false,
+            ),
+            (
+                "GET https://*.example/**",
+                "GET https://evil.com#.example/y",
+                false,
+            ),
+            (
+                "GET https://*.example/**",
+                "GET https://${SECRET:H}.example/y",
+                false,
+            ),
+            ("read in/*.csv", "read in/a.csv", true),
+            ("read in/*.csv", "read in/a/b.csv", false),
+            ("read in/*.csv", "read in/.csv", true),
+            ("read in/**", "read in/", true),
+            ("**", "", true),
+            ("a*b*c", "axbxbxc", true),
+            ("a*b*c", "axbxbx", false),
+            ("é*", "éa", true),
+            ("", "", true),
+            ("", "a", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
+
+    #[test]
+    fn grants_are_covered_by_what_the_operator_names_and_by_nothing_else() {
+        let policy = TenantPolicy {
+            grants: Some(BTreeMap::from([(
+                "object-store".to_owned(),
+                vec!["read in/**".to_owned()],
+            )])),
+            ..TenantPolicy::default()
+        };
+        assert_eq!(
+            policy.covers("object-store", "read in/a.csv"),
+            Covered::By("read in/**")
+        );
+        assert_eq!(
+            policy.covers("object-store", "read in/../etc/passwd"),
+            Covered::No
+        );
+        assert_eq!(policy.covers("object-store", "write in/a"), Covered::No);
+        assert_eq!(policy.covers("http", "GET https://a.example/"), Covered::No);
+        assert_eq!(
+            TenantPolicy::default().covers("http", "GET https://a.example/"),
+            Covered::NoPolicy
+        );
+    }
+
+    #[test]
+    fn a_component_is_known_by_its_digest_or_by_where_it_is() {
+        let policy = TenantPolicy {
+            components: Some(vec!["csv".to_owned(), "orders@sha256:aa".to_owned()]),
+            ..TenantPolicy::default()
+        };
+        assert!(policy.allows("csv", "ff", false));
+        assert!(!policy.allows("csv", "ff", true));
+        assert!(policy.allows("orders", "aa", true));
+        assert!(!policy.allows("orders", "ab", false));
+        assert!(!policy.allows("rest", "aa", false));
+        assert!(TenantPolicy::default().allows("rest", "aa", true));
+    }
 }

@@ -10,8 +10,8 @@ use crate::component::{
     Components, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
 };
 use crate::contract::Contract;
-use crate::error::{Error, Result};
-use crate::job::{self, Draft, Endpoint, Job, Limits, Secrets};
+use crate::error::{Error, Kind, Result};
+use crate::job::{self, Draft, Endpoint, Implementation, Job, Limits, Secrets};
 use crate::plan::{ComponentPlan, Facts, Plan};
 use crate::plugins::Plugins;
 use crate::runs::JobKey;
@@ -61,6 +61,7 @@ impl Ready {
         for endpoint in endpoints.into_iter().chain(&job.dead_letter) {
             match plugins.resolve(components, endpoint).await {
                 Ok(component) => {
+                    problems.extend(foreign(endpoint, &component, &job).err());
                     let checked = endpoint.check_config(&component.description.config_schema);
                     problems.extend(checked.err().into_iter().flatten());
                     sides.push(component);
@@ -258,6 +259,28 @@ impl Side {
     pub fn tables(&self) -> Option<&Arc<iceberg::Access>> {
         self.iceberg.as_ref()
     }
+}
+
+/// Fails where the operator does not let the tenant use a component.
+fn foreign(endpoint: &Endpoint, component: &Loaded, job: &Job) -> Result<()> {
+    let is_path = matches!(endpoint.implementation, Implementation::Path(_));
+    if job
+        .policy
+        .allows(&component.name, &component.digest, is_path)
+    {
+        return Ok(());
+    }
+    let message = format!(
+        "{} may not be used: the operator's file on the tenant does not name it",
+        component.who()
+    );
+    let hint = format!(
+        "ask the operator to add it to `components: [\"{}@sha256:{}\"]` of `tenants/{}.yaml`",
+        component.name, component.digest, job.tenant
+    );
+    Err(Error::new(Kind::GrantMissing, message)
+        .at(endpoint.implementation_location())
+        .hint(hint))
 }
 
 fn facts(component: &Loaded) -> Facts<'_> {

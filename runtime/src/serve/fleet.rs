@@ -215,7 +215,7 @@ impl Fleet {
             },
             file: path.to_owned(),
             timing: job.timing,
-            limits: job.tenant_limits,
+            limits: job.policy.limits,
             memory_bytes: job.limits.memory_bytes,
             parallelism: job.parallelism.map(Into::into),
         }))

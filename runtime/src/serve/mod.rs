@@ -22,12 +22,12 @@ use tokio::sync::{Notify, watch};
 use admission::Admission;
 pub use admission::Capacity;
 use fleet::{Entry, Fleet, Scan};
-use timetable::{Action, Cause, Ended, Start, Timetable};
+use timetable::{Action, Before, Cause, Ended, Start, Timetable};
 
 use crate::component::{Components, Stop};
 use crate::error::{Error, Kind, Result, Retry};
 use crate::job::{self, LoadOptions};
-use crate::pipeline::{self, Context, Metrics, Ready};
+use crate::pipeline::{self, Context, Metrics, Ready, RunReport};
 use crate::plugins::Plugins;
 use crate::report::errors;
 use crate::runs::{Beginning, JobKey, Outcome, RunStore};
@@ -180,10 +180,14 @@ impl Server {
         for entry in set {
             let due = dealt_with.get(&entry.key).copied();
             let due = due.and_then(DateTime::from_timestamp_millis);
-            let is_cut_short = cut_short.contains(&entry.key);
+            let before = Before {
+                dealt_with: due,
+                is_cut_short: cut_short.contains(&entry.key),
+                is_active: inner.active.contains_key(&entry.key),
+            };
             let (key, timing) = (entry.key.clone(), entry.timing.clone());
             inner.entries.insert(key.clone(), entry);
-            actions.extend(inner.timetable.set(&key, timing, due, is_cut_short, now));
+            actions.extend(inner.timetable.set(&key, timing, before, now));
         }
         drop(inner);
         self.act(actions);
@@ -306,7 +310,7 @@ impl Server {
             stop: active.stop,
         };
         let report = pipeline::run(ready, &context).await;
-        if let Err(error) = self.store.record_report(run_id, &json!(report).to_string()) {
+        if let Err(error) = self.store.record_report(run_id, &kept(&report)) {
             tracing::warn!(
                 run_id,
                 problem = error.message(),
@@ -415,6 +419,19 @@ fn beginning(start: &Start) -> Beginning {
         cause: start.cause.name(),
         due_ms: start.due.map(|due| due.timestamp_millis()),
     }
+}
+
+/// What is kept of a report: counts and words, not the state and the list of files, which the target has.
+fn kept(report: &RunReport) -> String {
+    let mut kept = json!(report);
+    if let Some(kept) = kept.as_object_mut() {
+        let files = report.outputs.len();
+        for key in ["state", "outputs", "details", "dead_letter", "recovered"] {
+            kept.remove(key);
+        }
+        kept.insert("files".to_owned(), json!(files));
+    }
+    kept.to_string()
 }
 
 /// What the end of a run means for the next one.

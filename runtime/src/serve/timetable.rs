@@ -72,6 +72,17 @@ pub enum Ended {
     Badly,
 }
 
+/// What is known of a job that the timetable does not know yet.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Before {
+    /// The last time of its schedule that a run was begun for.
+    pub dealt_with: Option<Time>,
+    /// A run of it was begun and has no end.
+    pub is_cut_short: bool,
+    /// A run of it is active here: its file was gone for a while.
+    pub is_active: bool,
+}
+
 /// The jobs, and what each waits for.
 #[derive(Default)]
 pub struct Timetable {
@@ -92,14 +103,12 @@ struct Job {
 }
 
 impl Timetable {
-    /// A job that is new, or whose file changed. `dealt_with`: the last time of its schedule that a run was begun for; `is_cut_short`: a
-    /// run of it was killed.
+    /// A job that is new, or whose file changed.
     pub fn set(
         &mut self,
         key: &JobKey,
         timing: Option<Timing>,
-        dealt_with: Option<Time>,
-        is_cut_short: bool,
+        before: Before,
         now: Time,
     ) -> Vec<Action> {
         let known = self.jobs.get(key).map(|job| &job.timing);
@@ -108,24 +117,24 @@ impl Timetable {
         }
         let is_new = known.is_none();
         let mut missed = None;
-        if let (true, Some(timing), Some(before)) = (is_new, &timing, dealt_with) {
+        if let (true, Some(timing), Some(before)) = (is_new, &timing, before.dealt_with) {
             missed = timing.schedule.next(before).filter(|first| *first <= now);
             missed = missed.filter(|_| timing.catch_up == CatchUp::One);
         }
         let job = self.jobs.entry(key.clone()).or_insert(Job {
             timing: None,
             next: None,
-            active: false,
+            active: before.is_active,
             attempt: 1,
             waiting: None,
             retry: None,
         });
         job.timing = timing;
         self.plan(key, now);
-        let cause = match (missed, is_cut_short) {
-            (Some(_), _) => Cause::CatchUp,
-            (None, true) => Cause::Recovery,
-            (None, false) => return Vec::new(),
+        let cause = match missed {
+            Some(_) => Cause::CatchUp,
+            None if is_new && before.is_cut_short && !before.is_active => Cause::Recovery,
+            None => return Vec::new(),
         };
         self.begin(Start {
             key: key.clone(),

@@ -172,7 +172,7 @@ pub struct Run {
     duration_ms: Option<u64>,
     splits: Option<u64>,
     retries: Option<u64>,
-    files: Option<usize>,
+    files: Option<u64>,
     warnings: Vec<String>,
     components: Vec<Component>,
     error: Option<Fault>,
@@ -322,7 +322,7 @@ impl Run {
             duration_ms: number("duration_ms"),
             splits: number("splits"),
             retries: number("retries"),
-            files: report["outputs"].as_array().map(Vec::len),
+            files: number("files"),
             warnings: texts.map(|value| without_paths(&text(value))).collect(),
             components: components
                 .map(|component| Component {

@@ -30,7 +30,7 @@ fn hourly(overlap: Overlap) -> (Timetable, JobKey) {
         overlap,
         ..timing("@hourly")
     };
-    let actions = timetable.set(&key("a"), Some(timing), None, false, at("00:30:00"));
+    let actions = timetable.set(&key("a"), Some(timing), Before::default(), at("00:30:00"));
     assert_eq!(actions, []);
     (timetable, key("a"))
 }
@@ -91,7 +91,15 @@ fn what_was_due_while_nobody_was_there_is_one_run_or_none() {
             ..timing("@hourly")
         };
         let dealt_with = dealt_with.map(at);
-        timetable.set(&key("a"), Some(timing), dealt_with, false, at("05:30:00"))
+        timetable.set(
+            &key("a"),
+            Some(timing),
+            Before {
+                dealt_with,
+                ..Before::default()
+            },
+            at("05:30:00"),
+        )
     };
     let one = [start(Cause::CatchUp, Some("05:30:00"), 1)];
     assert_eq!(caught_up(CatchUp::One, Some("01:00:00")), one);
@@ -103,13 +111,14 @@ fn what_was_due_while_nobody_was_there_is_one_run_or_none() {
 #[test]
 fn a_run_that_was_killed_is_settled_at_once() {
     let mut timetable = Timetable::default();
-    let actions = timetable.set(&key("a"), None, None, true, at("05:30:00"));
+    let killed = Before {
+        is_cut_short: true,
+        ..Before::default()
+    };
+    let actions = timetable.set(&key("a"), None, killed, at("05:30:00"));
     assert_eq!(actions, [start(Cause::Recovery, None, 1)]);
     // Its file is looked at again and again.
-    assert_eq!(
-        timetable.set(&key("a"), None, None, true, at("05:30:02")),
-        []
-    );
+    assert_eq!(timetable.set(&key("a"), None, killed, at("05:30:02")), []);
 }
 
 #[test]
@@ -160,8 +169,11 @@ fn a_changed_schedule_counts_from_now_and_a_removed_job_never() {
         timetable.set(
             &key,
             Some(daily),
-            Some(at("00:00:00")),
-            false,
+            Before {
+                dealt_with: Some(at("00:00:00")),
+                is_cut_short: true,
+                ..Before::default()
+            },
             at("00:40:00")
         ),
         []
@@ -192,8 +204,7 @@ fn jitter_spreads_jobs_and_stays_within_its_bound() {
         timetable.set(
             &key(&job.to_string()),
             Some(timing.clone()),
-            None,
-            false,
+            Before::default(),
             at("00:30:00"),
         );
     }
@@ -215,7 +226,12 @@ fn in_a_day_of_ten_thousand_jobs_none_is_missed_or_begun_twice() {
         };
         let minutes = [1, 5, 15, 60, 1_440][(job % 5) as usize];
         let interval = format!("every {minutes}m");
-        timetable.set(&key, Some(timing(&interval)), None, false, at("00:00:00"));
+        timetable.set(
+            &key,
+            Some(timing(&interval)),
+            Before::default(),
+            at("00:00:00"),
+        );
         expected += 1_440 / minutes;
     }
     let mut begun = 0;
@@ -231,4 +247,22 @@ fn in_a_day_of_ten_thousand_jobs_none_is_missed_or_begun_twice() {
         }
     }
     assert_eq!(begun, expected);
+}
+
+#[test]
+fn a_job_whose_file_comes_back_during_its_run_has_one_run() {
+    let mut timetable = Timetable::default();
+    let before = Before {
+        is_active: true,
+        is_cut_short: true,
+        dealt_with: None,
+    };
+    let hourly = timing("@hourly");
+    assert_eq!(
+        timetable.set(&key("a"), Some(hourly), before, at("00:30:00")),
+        []
+    );
+    assert!(timetable.trigger(&key("a")).is_none());
+    timetable.ended(&key("a"), Ended::Well, at("00:40:00"));
+    assert!(timetable.trigger(&key("a")).is_some());
 }
