@@ -22,7 +22,7 @@ use crate::component::Components;
 use crate::decrypt::Request;
 use crate::error::{Error, Kind};
 use crate::job::LoadOptions;
-use crate::pipeline::Ready;
+use crate::pipeline::{Ready, default_parallelism};
 use crate::plugins::Plugins;
 use crate::report::{self, LogFormat};
 use crate::runs::RunStore;
@@ -281,12 +281,5 @@ fn one(error: Error) -> Vec<Error> {
 
 /// How many splits to ask for: the flag, the job, the machine.
 fn parallelism(flag: Option<NonZeroU32>, job: Option<NonZeroU32>) -> NonZeroU32 {
-    let cores = || {
-        let cores = std::thread::available_parallelism().map_or(1, usize::from);
-        u32::try_from(cores)
-            .ok()
-            .and_then(NonZeroU32::new)
-            .unwrap_or(NonZeroU32::MIN)
-    };
-    flag.or(job).unwrap_or_else(cores)
+    flag.or(job).unwrap_or_else(default_parallelism)
 }

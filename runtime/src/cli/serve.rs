@@ -17,7 +17,7 @@ use crate::report;
 use crate::serve::api::{self, Tokens};
 use crate::serve::{Capacity, Server, Settings};
 
-/// What is kept free of the machine's memory where `--memory` does not say.
+/// The part of the machine's memory that runs may take where `--memory` does not say.
 const MEMORY_PART: f64 = 0.8;
 
 #[derive(Debug, Args)]

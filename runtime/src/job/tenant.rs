@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 
 use super::spec::{Size, schema_of};
 use super::yaml::{Document, What};
-use super::{parse_spec, read_text};
+use super::{parse_spec, read_text, units};
 use crate::error::{Error, Kind};
 
 /// What the operator says of a tenant.
@@ -196,9 +196,8 @@ fn limits(spec: &LimitsSpec, document: &Document, problems: &mut Vec<Error>) -> 
     let default = TenantLimits::default();
     let memory_bytes = match &spec.memory {
         None => default.memory_bytes,
-        Some(size) => size_bytes(size).unwrap_or_else(|| {
-            let message = "`limits.memory` must be a size, such as `2GiB`";
-            let error = Error::new(Kind::JobInvalid, message);
+        Some(size) => units::size(&size.0, 0..=u64::MAX).unwrap_or_else(|must| {
+            let error = Error::new(Kind::JobInvalid, format!("`limits.memory` {must}"));
             problems.push(
                 error
                     .at(document.locate("/limits/memory"))
@@ -211,14 +210,6 @@ fn limits(spec: &LimitsSpec, document: &Document, problems: &mut Vec<Error>) -> 
         runs: spec.runs.unwrap_or(default.runs),
         memory_bytes,
         weight: spec.weight.unwrap_or(default.weight),
-    }
-}
-
-fn size_bytes(size: &Size) -> Option<u64> {
-    match &size.0 {
-        Value::Number(bytes) => bytes.as_u64(),
-        Value::String(text) => text.parse().ok().map(|bytesize::ByteSize(bytes)| bytes),
-        _ => None,
     }
 }
 

@@ -54,6 +54,15 @@ pub struct Context {
     pub stop: Stop,
 }
 
+/// How many splits the reader of a job is asked for that does not say: one for each processor.
+pub fn default_parallelism() -> NonZeroU32 {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    u32::try_from(cores)
+        .ok()
+        .and_then(NonZeroU32::new)
+        .unwrap_or(NonZeroU32::MIN)
+}
+
 /// An id that sorts by the time at which it was made.
 pub fn new_run_id() -> String {
     uuid::Uuid::now_v7().to_string()

@@ -246,7 +246,7 @@ async fn list_runs(
         };
         server.store().list(&filter, limit)
     });
-    Ok(Json(Runs::new(listed.await?, limit, &caller)))
+    Ok(Json(Runs::new(listed.await?, limit)))
 }
 
 /// One run, with its report where it ended.
@@ -264,11 +264,7 @@ async fn get_run(
     let found = on_store(&api, move |server| server.store().find(&run_id)).await?;
     let found = found.filter(|listed| caller.owns(&listed.row.tenant));
     match (found, active) {
-        (Some(listed), active) => Ok(Json(Run::new(
-            listed,
-            active.map(|(_, view)| view),
-            &caller,
-        ))),
+        (Some(listed), active) => Ok(Json(Run::new(listed, active.map(|(_, view)| view)))),
         (None, Some((key, view))) => Ok(Json(Run::waiting(key, view))),
         (None, None) => Err(Problem::not_found("there is no such run")),
     }

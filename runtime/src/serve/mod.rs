@@ -10,7 +10,6 @@ mod timetable;
 mod views;
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -229,7 +228,9 @@ impl Server {
         let Some(entry) = inner.entries.get(&start.key).filter(|_| !inner.is_draining) else {
             return;
         };
-        let splits = entry.parallelism.unwrap_or_else(|| default_splits().get());
+        let splits = entry
+            .parallelism
+            .unwrap_or_else(|| pipeline::default_parallelism().get());
         // A reader and a writer for each split, and what opens them.
         let memory_bytes = entry.memory_bytes.saturating_mul(2 * u64::from(splits));
         let (switch, stop) = Stop::switch();
@@ -306,7 +307,9 @@ impl Server {
             beginning: Some(beginning(&start)),
             store: self.store.clone(),
             metrics: active.metrics,
-            parallelism: ready.parallelism.unwrap_or_else(default_splits),
+            parallelism: ready
+                .parallelism
+                .unwrap_or_else(pipeline::default_parallelism),
             stop: active.stop,
         };
         let report = pipeline::run(ready, &context).await;
@@ -446,14 +449,6 @@ fn ended(error: Option<&Error>) -> Ended {
         }
         Retry::Never => Ended::Badly,
     }
-}
-
-fn default_splits() -> NonZeroU32 {
-    let cores = std::thread::available_parallelism().map_or(1, usize::from);
-    u32::try_from(cores)
-        .ok()
-        .and_then(NonZeroU32::new)
-        .unwrap_or(NonZeroU32::MIN)
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -10,7 +10,6 @@ use utoipa::ToSchema;
 
 use super::super::fleet::Broken;
 use super::super::views::{ActiveView, JobView};
-use super::auth::Caller;
 use crate::error::Error;
 use crate::runs::{JobKey, Listed};
 
@@ -261,12 +260,10 @@ impl From<&Error> for Fault {
 }
 
 impl Runs {
-    pub fn new(listed: Vec<Listed>, limit: u32, caller: &Caller) -> Self {
+    pub fn new(listed: Vec<Listed>, limit: u32) -> Self {
         let is_full = listed.len() == limit as usize;
         let next = listed.last().filter(|_| is_full).map(|last| last.place);
-        let runs = listed
-            .into_iter()
-            .map(|listed| Run::new(listed, None, caller));
+        let runs = listed.into_iter().map(|listed| Run::new(listed, None));
         Self {
             runs: runs.collect(),
             next,
@@ -275,7 +272,7 @@ impl Runs {
 }
 
 impl Run {
-    pub fn new(listed: Listed, active: Option<ActiveView>, _: &Caller) -> Self {
+    pub fn new(listed: Listed, active: Option<ActiveView>) -> Self {
         let report: Value = listed
             .report
             .and_then(|text| serde_json::from_str(&text).ok())

@@ -97,12 +97,11 @@ impl<'a> Attempts<'a> {
             Some(upsert) => Some(upsert.merge(metadata).await?),
             None => None,
         };
-        let landed = match self.landed.take() {
+        let mut landed = match self.landed.take() {
             Some(landed) => landed,
             // It says, too, that an attempt may be out there.
             None => self.save(receipt::url(folder, run)).await?,
         };
-        let mut landed = landed;
         if let Some(merged) = merged {
             if merged.files != self.receipt.files {
                 self.receipt.files = merged.files;
