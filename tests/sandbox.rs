@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dativo_wasm::component::{Components, Stop};
+use dativo_wasm::component::{Components, Stop, Where};
 use dativo_wasm::job::{self, LoadOptions};
 use dativo_wasm::pipeline::{self, Context, Metrics, Ready, RunReport};
 use dativo_wasm::plugins::Plugins;
@@ -35,7 +35,7 @@ fn in_process(job: &Path, dir: &Path) -> RunReport {
         .unwrap();
     runtime.block_on(async {
         let job = job::load(job, &LoadOptions::default());
-        let components = Components::start(None).unwrap();
+        let components = Components::start(None, Where::Here).unwrap();
         let plugins = Plugins::new(&test_guests());
         let ready = match Ready::new(job, &components, &plugins).await {
             Ok(ready) => ready,
@@ -44,7 +44,7 @@ fn in_process(job: &Path, dir: &Path) -> RunReport {
         let context = Context {
             run_id: pipeline::new_run_id(),
             beginning: None,
-            store: Arc::new(RunStore::open(&format!("sqlite://{}/s.db", dir.display())).unwrap()),
+            store: RunStore::open(&format!("sqlite://{}/s.db", dir.display())).unwrap(),
             metrics: Arc::<Metrics>::default(),
             parallelism: std::num::NonZeroU32::MIN,
             stop: Stop::never(),

@@ -2,6 +2,7 @@
 //!
 //! `docs/ARCHITECTURE.md` is the map. The binary is a thin shell around [`cli`].
 
+pub mod blocking;
 pub mod capabilities;
 pub mod cli;
 pub mod component;

@@ -79,6 +79,11 @@ pub fn note(text: &str) {
     let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
+/// Standard input and output, for a process that another one started.
+pub fn pipes() -> (impl std::io::Read, impl std::io::Write) {
+    (std::io::stdin().lock(), std::io::stdout().lock())
+}
+
 /// Prints errors on standard error, as text.
 pub fn errors(errors: &[Error]) {
     for error in errors {

@@ -122,6 +122,19 @@ impl Granted {
     }
 }
 
+impl Granted {
+    /// Which capabilities there are, whatever they reach: what decides how a component is linked.
+    pub fn kinds(&self) -> [bool; 5] {
+        [
+            self.http.is_some(),
+            self.iceberg.is_some(),
+            self.kms.is_some(),
+            self.object_store.is_some(),
+            self.postgres.is_some(),
+        ]
+    }
+}
+
 /// Links what `granted` holds, and nothing else.
 pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<()> {
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;

@@ -1,6 +1,7 @@
 //! The command line: one file a verb. Verbs decide nothing; they load, call and hand to `report`.
 
 mod clean;
+mod compile;
 mod decrypt;
 mod discover;
 mod inspect;
@@ -18,7 +19,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 
-use crate::component::Components;
+use crate::component::{Components, Where, compiler};
 use crate::decrypt::Request;
 use crate::error::{Error, Kind};
 use crate::job::LoadOptions;
@@ -54,14 +55,9 @@ struct Options {
     /// The plugins directory: `orders.wasm` in it is the connector `orders`
     #[arg(long, global = true, default_value = "plugins", value_name = "DIR")]
     plugins: PathBuf,
-    /// The run store: history, pending commits, leases
-    #[arg(
-        long,
-        global = true,
-        default_value = "sqlite://.dativo/state.db",
-        value_name = "URL"
-    )]
-    state: String,
+    /// The run store: history, pending commits, leases. `sqlite://PATH` or `postgresql://…` [default: `DATIVO_STATE`, or sqlite://.dativo/state.db]
+    #[arg(long, global = true, value_name = "URL")]
+    state: Option<String>,
     /// Secrets as files, `DIR/TENANT/NAME`, asked before the environment
     #[arg(long, global = true, value_name = "DIR")]
     secrets: Option<PathBuf>,
@@ -138,6 +134,9 @@ enum Verb {
         /// `s3://bucket/prefix/_dativo/TENANT/JOB/audit/RUN.json`
         what: String,
     },
+    /// Compiles the component on standard input: what the program starts for those that it does not carry
+    #[command(name = compiler::VERB, hide = true)]
+    CompileComponent,
     /// Print a JSON Schema, for editors
     Schema {
         #[command(subcommand)]
@@ -161,11 +160,16 @@ enum SchemaOf {
     Asset,
 }
 
+const DEFAULT_STATE: &str = "sqlite://.dativo/state.db";
+
 /// Errors of a verb: a job file may have several.
 type Outcome = Result<(), Vec<Error>>;
 
 /// Runs a verb and returns the exit code.
 pub fn execute(cli: Cli) -> u8 {
+    if let Verb::CompileComponent = cli.verb {
+        return compile::compile();
+    }
     report::start_logging(cli.options.log);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     // Guests hold a thread for up to 10 ms at a time, and file I/O is done on others: two spare
@@ -223,6 +227,7 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
             verify::verify(&what, options).await
         }
         Verb::Verify { what } => verify_table::verify(Path::new(&what), options).await,
+        Verb::CompileComponent => return Ok(compile::compile()),
         Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {
             what: SchemaOf::Job,
@@ -262,7 +267,7 @@ impl Options {
     }
 
     fn components(&self) -> Result<Components, Vec<Error>> {
-        Components::start(None).map_err(one)
+        Components::start(None, Where::Apart).map_err(one)
     }
 
     fn plugins(&self) -> Plugins {
@@ -270,7 +275,12 @@ impl Options {
     }
 
     fn store(&self) -> Result<RunStore, Vec<Error>> {
-        RunStore::open(&self.state).map_err(one)
+        // A password in a variable is not in the list of processes.
+        let of_environment = std::env::var("DATIVO_STATE")
+            .ok()
+            .filter(|url| !url.is_empty());
+        let url = self.state.clone().or(of_environment);
+        RunStore::open(url.as_deref().unwrap_or(DEFAULT_STATE)).map_err(one)
     }
 }
 

@@ -87,7 +87,7 @@ async fn run_one(
     let context = Context {
         run_id: pipeline::new_run_id(),
         beginning: None,
-        store: Arc::new(options.store()?),
+        store: options.store()?,
         metrics: metrics.clone(),
         parallelism: splits(parallelism, ready.parallelism),
         stop: stop.clone(),

@@ -8,17 +8,29 @@ use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
-use crate::error::{Error, Kind, Result};
+use super::compiler;
+use crate::error::{Error, Result};
 
 /// Where compiled components are kept.
 pub struct Cache {
     /// None where no folder is to be had: components are then compiled at every start.
     folder: Option<PathBuf>,
+    /// Held by whoever compiles: of several that miss the same component, one does.
+    compiling: Mutex<()>,
+}
+
+/// Where a component is compiled that is not in the cache.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Where {
+    Here,
+    /// In a process of its own, with limits.
+    Apart,
 }
 
 impl Cache {
@@ -36,55 +48,86 @@ impl Cache {
                 None
             }
         });
-        Self { folder }
+        Self {
+            folder,
+            compiling: Mutex::default(),
+        }
     }
 
-    /// Loads the machine code of `bytes`, compiling it where that was not done before.
-    pub fn load(&self, engine: &Engine, bytes: &[u8], digest: &str) -> Result<Component> {
-        let Some(folder) = &self.folder else {
-            return compile(engine, bytes);
+    /// Loads the machine code of `bytes`, compiling it where that was not done before. Blocks.
+    pub fn load(
+        &self,
+        engine: &Engine,
+        bytes: &[u8],
+        digest: &str,
+        place: Where,
+    ) -> Result<Component> {
+        let file = self.folder.as_ref().map(|folder| {
+            let name = format!("{}.cwasm", key(engine, digest));
+            (folder, folder.join(name))
+        });
+        let found = || file.as_ref().and_then(|(_, file)| self.found(engine, file));
+        if let Some(component) = found() {
+            return Ok(component);
+        }
+        let _one = self
+            .compiling
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if let Some(component) = found() {
+            return Ok(component);
+        }
+        let code = match place {
+            Where::Here => compiler::compile(engine, bytes)?,
+            Where::Apart => compiler::compile_apart(bytes)?,
         };
-        let file = folder.join(format!("{}.cwasm", key(engine, digest)));
-        if is_ours(&file) {
-            match deserialize(engine, &file) {
-                Ok(component) => return Ok(component),
+        if let Some((folder, file)) = &file {
+            match store(&code, folder, file) {
+                // From its file, whose pages are shared and need not be kept in memory.
+                Ok(()) => {
+                    if let Some(component) = self.found(engine, file) {
+                        return Ok(component);
+                    }
+                }
                 Err(error) => {
-                    tracing::warn!(file = %file.display(), %error, "unusable cached code is replaced");
+                    tracing::warn!(file = %file.display(), %error, "compiled code was not cached");
                 }
             }
         }
-        let component = compile(engine, bytes)?;
-        if let Err(error) = store(&component, folder, &file) {
-            tracing::warn!(file = %file.display(), %error, "compiled code was not cached");
+        trust(engine, Code::Bytes(&code)).map_err(|error| {
+            Error::internal("compiled code cannot be loaded").caused_by(format!("{error:#}"))
+        })
+    }
+
+    fn found(&self, engine: &Engine, file: &Path) -> Option<Component> {
+        if !is_ours(file) {
+            return None;
         }
-        Ok(component)
+        trust(engine, Code::File(file))
+            .inspect_err(|error| {
+                tracing::warn!(file = %file.display(), %error, "unusable cached code is replaced");
+            })
+            .ok()
     }
 }
 
-fn compile(engine: &Engine, bytes: &[u8]) -> Result<Component> {
-    let start = std::time::Instant::now();
-    let component = Component::from_binary(engine, bytes).map_err(|error| {
-        Error::new(
-            Kind::ComponentInvalid,
-            "the file is not a valid WebAssembly component",
-        )
-        .caused_by(format!("{error:#}"))
-        .hint("build it for the target `wasm32-wasip2`; a core module is not a component")
-    })?;
-    tracing::debug!(
-        millis = start.elapsed().as_millis() as u64,
-        "compiled a component"
-    );
-    Ok(component)
+enum Code<'a> {
+    File(&'a Path),
+    Bytes(&'a [u8]),
 }
 
-/// The only unsafe call of the runtime: machine code from a file is run as it is.
+/// The only unsafe call of the runtime: machine code is run as it is.
 #[allow(unsafe_code)]
-fn deserialize(engine: &Engine, file: &Path) -> wasmtime::Result<Component> {
-    // SAFETY: `is_ours` checked that only this user can have written the file, and this module is
-    // the only writer of the folder: the bytes are what `Component::serialize` returned. wasmtime
+fn trust(engine: &Engine, code: Code<'_>) -> wasmtime::Result<Component> {
+    // SAFETY: the bytes are what `Component::serialize` returned, here or in a child process that runs this program. Of a file,
+    // `is_ours` checked that only this user can have written it, and this module is the only writer of the folder. wasmtime
     // refuses code of another version, of other settings or for other CPU features.
-    unsafe { Component::deserialize_file(engine, file) }
+    unsafe {
+        match code {
+            Code::File(file) => Component::deserialize_file(engine, file),
+            Code::Bytes(bytes) => Component::deserialize(engine, bytes),
+        }
+    }
 }
 
 fn key(engine: &Engine, digest: &str) -> String {
@@ -107,15 +150,14 @@ pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn store(component: &Component, folder: &Path, file: &Path) -> std::io::Result<()> {
-    let code = component.serialize().map_err(std::io::Error::other)?;
+fn store(code: &[u8], folder: &Path, file: &Path) -> std::io::Result<()> {
     let temporary = folder.join(format!("{}.tmp", uuid::Uuid::now_v7()));
     let mut output = std::fs::OpenOptions::new()
         .write(true)
         .create_new(true)
         .mode(0o600)
         .open(&temporary)?;
-    let written = output.write_all(&code).and_then(|()| output.sync_all());
+    let written = output.write_all(code).and_then(|()| output.sync_all());
     written
         .and_then(|()| std::fs::rename(&temporary, file))
         .inspect_err(|_| {
@@ -160,6 +202,7 @@ fn closed_to_others(found: &std::fs::Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::error::Kind;
 
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -177,7 +220,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let engine = super::super::engine::start().unwrap();
         let cache = Cache::open(Some(folder.path()));
-        cache.load(&engine, EMPTY, "digest").unwrap();
+        cache.load(&engine, EMPTY, "digest", Where::Here).unwrap();
         let file = std::fs::read_dir(folder.path())
             .unwrap()
             .next()
@@ -189,17 +232,19 @@ mod tests {
         assert!(!is_ours(&file));
         std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
         std::fs::write(&file, b"not machine code").unwrap();
-        cache.load(&engine, EMPTY, "digest").unwrap();
+        cache.load(&engine, EMPTY, "digest", Where::Here).unwrap();
         assert!(std::fs::metadata(&file).unwrap().len() > 100);
     }
 
     #[test]
     fn refuses_bytes_that_are_no_component() {
         let engine = super::super::engine::start().unwrap();
-        let error = Cache { folder: None }
-            .load(&engine, b"hello", "x")
-            .err()
-            .unwrap();
-        assert_eq!(error.kind(), Kind::ComponentInvalid);
+        let cache = Cache {
+            folder: None,
+            compiling: Mutex::default(),
+        };
+        let refused = cache.load(&engine, b"hello", "x", Where::Here).err();
+        assert_eq!(refused.unwrap().kind(), Kind::ComponentInvalid);
+        cache.load(&engine, EMPTY, "x", Where::Here).unwrap();
     }
 }

@@ -18,14 +18,7 @@ const GUEST_STACK_BYTES: usize = 1 << 20;
 
 /// Makes the engine and the thread that moves its epoch on; the thread ends with the engine.
 pub fn start() -> Result<Engine> {
-    let mut config = Config::new();
-    config.epoch_interruption(true);
-    config.max_wasm_stack(GUEST_STACK_BYTES);
-    // The host calls guests on stacks of this size: the guest's own and room for host functions.
-    config.async_stack_size(GUEST_STACK_BYTES + (1 << 20));
-    let engine = Engine::new(&config).map_err(|error| {
-        Error::internal("the WebAssembly engine does not start").caused_by(format!("{error:#}"))
-    })?;
+    let engine = new()?;
     let ticking = engine.weak();
     std::thread::Builder::new()
         .name("epoch".to_owned())
@@ -38,4 +31,16 @@ pub fn start() -> Result<Engine> {
         })
         .map_err(|error| Error::internal("no thread for the epoch clock").caused_by(error))?;
     Ok(engine)
+}
+
+/// An engine with the settings of this program, which shape the machine code.
+pub fn new() -> Result<Engine> {
+    let mut config = Config::new();
+    config.epoch_interruption(true);
+    config.max_wasm_stack(GUEST_STACK_BYTES);
+    // The host calls guests on stacks of this size: the guest's own and room for host functions.
+    config.async_stack_size(GUEST_STACK_BYTES + (1 << 20));
+    Engine::new(&config).map_err(|error| {
+        Error::internal("the WebAssembly engine does not start").caused_by(format!("{error:#}"))
+    })
 }

@@ -1,15 +1,20 @@
 //! A component that passed inspection: what it is, what it imports, what it says of itself.
 
-use std::sync::{Arc, PoisonError};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Store;
 use wasmtime::component::{Component, Linker};
 
 use super::bindings::{reader, writer};
+use super::cache::Where;
 use super::call::{Stop, outcome, within};
+use super::share::{CpuShare, Shares};
 use super::state::State;
 use super::{ComponentRef, Components, Sandbox, Scope, hex};
+use crate::blocking::blocking;
 use crate::capabilities::{self, Granted};
 use crate::error::{Error, Kind, Result};
 use crate::job::{Limits, Role};
@@ -51,6 +56,9 @@ pub struct Loaded {
     pub imports: Vec<String>,
     pub description: Description,
     pub(super) component: Component,
+    /// Linked to each set of capabilities that a job granted: thousands of runs of one component link it once.
+    linked: Arc<Mutex<HashMap<[bool; 5], Exports>>>,
+    shares: Arc<Shares>,
 }
 
 /// What a component says of itself.
@@ -80,12 +88,38 @@ impl Components {
             ));
         }
         let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
-        self.load(name, path.display().to_string(), &bytes).await
+        let digest = hex(&Sha256::digest(&bytes));
+        let place = self.place_of_others;
+        self.load(name, path.display().to_string(), &bytes, digest, place)
+            .await
     }
 
-    /// Loads a component from its bytes; `origin` is where it came from, for messages.
-    pub async fn load(&self, name: &str, origin: String, bytes: &[u8]) -> Result<Loaded> {
-        let digest = hex(&Sha256::digest(bytes));
+    /// Loads a component that the program carries. `digest` is the SHA-256 of its bytes.
+    pub async fn load_built_in(
+        &self,
+        name: &str,
+        origin: &str,
+        bytes: &[u8],
+        digest: &str,
+    ) -> Result<Loaded> {
+        self.load(
+            name,
+            origin.to_owned(),
+            bytes,
+            digest.to_owned(),
+            Where::Here,
+        )
+        .await
+    }
+
+    async fn load(
+        &self,
+        name: &str,
+        origin: String,
+        bytes: &[u8],
+        digest: String,
+        place: Where,
+    ) -> Result<Loaded> {
         if let Some(known) = self.known(&digest) {
             return Ok(Loaded {
                 name: name.to_owned(),
@@ -94,10 +128,8 @@ impl Components {
             });
         }
         let invalid = |error: Error| error.with("component", &origin);
-        let component = self
-            .cache
-            .load(&self.engine, bytes, &digest)
-            .map_err(invalid)?;
+        let component =
+            blocking(|| self.cache.load(&self.engine, bytes, &digest, place)).map_err(invalid)?;
         let imports = names(
             component
                 .component_type()
@@ -125,6 +157,8 @@ impl Components {
                 config_schema: String::new(),
             },
             component,
+            linked: Arc::default(),
+            shares: self.shares.clone(),
         };
         loaded.description = loaded.describe().await.map_err(invalid)?;
         self.remember(&loaded);
@@ -162,9 +196,23 @@ impl Loaded {
 
     /// Links the component to what `granted` holds: once, for any number of instances.
     pub fn link(&self, granted: Granted) -> Result<Linked> {
+        let mut linked = self.linked.lock().unwrap_or_else(PoisonError::into_inner);
+        let exports = match linked.entry(granted.kinds()) {
+            Entry::Occupied(known) => known.get().clone(),
+            Entry::Vacant(place) => place.insert(self.exports(&granted)?).clone(),
+        };
+        Ok(Linked {
+            who: self.who(),
+            exports,
+            granted,
+            shares: self.shares.clone(),
+        })
+    }
+
+    fn exports(&self, granted: &Granted) -> Result<Exports> {
         let mut linker = Linker::new(self.component.engine());
         wasmtime_wasi::p2::add_to_linker_async(&mut linker)
-            .and_then(|()| capabilities::link(&mut linker, &granted))
+            .and_then(|()| capabilities::link(&mut linker, granted))
             .map_err(|error| Error::internal("linking failed").caused_by(format!("{error:#}")))?;
         let linked = linker.instantiate_pre(&self.component).and_then(|linked| {
             Ok(match self.role {
@@ -172,7 +220,7 @@ impl Loaded {
                 Role::Writer => Exports::Writer(writer::WriterComponentPre::new(linked)?),
             })
         });
-        let exports = linked.map_err(|error| {
+        linked.map_err(|error| {
             Error::new(
                 Kind::ComponentInvalid,
                 format!("{} cannot be linked", self.who()),
@@ -182,11 +230,6 @@ impl Loaded {
             .hint(format!(
                 "build it against `dativo:connector@{CONTRACT}` (folder `wit/`)"
             ))
-        })?;
-        Ok(Linked {
-            who: self.who(),
-            exports,
-            granted,
         })
     }
 
@@ -197,6 +240,7 @@ impl Loaded {
             run_id: String::new(),
             job: String::new(),
             tenant: String::new(),
+            cpu: CpuShare::default(),
             reader: ComponentRef::default(),
             writer: ComponentRef::default(),
             instance: self.who(),
@@ -239,9 +283,11 @@ pub struct Linked {
     pub(super) who: String,
     pub(super) exports: Exports,
     granted: Granted,
+    shares: Arc<Shares>,
 }
 
 /// The typed exports of a component, looked up once.
+#[derive(Clone)]
 pub(super) enum Exports {
     Reader(reader::ReaderComponentPre<State>),
     Writer(writer::WriterComponentPre<State>),
@@ -255,7 +301,12 @@ impl Linked {
             Exports::Writer(exports) => exports.engine(),
         };
         let scope = Arc::new(sandbox.scope);
-        let state = State::new(scope, self.granted.clone(), &sandbox.limits)?;
+        let state = State::new(
+            scope,
+            self.granted.clone(),
+            &sandbox.limits,
+            self.shares.clone(),
+        )?;
         let mut store = Store::new(engine, state);
         store.limiter(|state| state);
         store.set_epoch_deadline(1);

@@ -5,10 +5,12 @@
 pub mod bindings;
 mod cache;
 mod call;
+pub mod compiler;
 mod engine;
 mod loaded;
 mod output;
 mod reader;
+mod share;
 mod state;
 mod writer;
 
@@ -16,10 +18,11 @@ use std::collections::HashMap;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-pub use cache::hex;
+pub use cache::{Where, hex};
 pub use call::Stop;
 pub use loaded::{CONTRACT, Description, Linked, Loaded};
 pub use reader::{Batches, Column, Dataset, ReaderInstance};
+pub use share::CpuShare;
 pub use state::{State, wit_error};
 pub use writer::{CommitRecord, ComponentRef, Output, Receipt, Run, WriterInstance};
 
@@ -30,17 +33,22 @@ use crate::job::{Limits, Secrets};
 pub struct Components {
     engine: wasmtime::Engine,
     cache: cache::Cache,
+    place_of_others: Where,
     /// Those that were loaded, by the SHA-256 of their files: a process that serves loads the same ones again and again.
     loaded: Mutex<HashMap<String, Loaded>>,
+    shares: Arc<share::Shares>,
 }
 
 impl Components {
-    /// Starts the engine. Compiled code is kept in `cache_folder`, or in the user's cache folder.
-    pub fn start(cache_folder: Option<&Path>) -> Result<Self> {
+    /// Starts the engine. Compiled code is kept in `cache_folder`, or in the user's cache folder. `others` is where components are
+    /// compiled that the program does not carry; apart needs a program that knows [`compiler::VERB`].
+    pub fn start(cache_folder: Option<&Path>, others: Where) -> Result<Self> {
         Ok(Self {
             engine: engine::start()?,
             cache: cache::Cache::open(cache_folder),
+            place_of_others: others,
             loaded: Mutex::default(),
+            shares: Arc::default(),
         })
     }
 }
@@ -50,6 +58,7 @@ pub struct Scope {
     pub run_id: String,
     pub job: String,
     pub tenant: String,
+    pub cpu: CpuShare,
     /// The components of the job, for records of who wrote what.
     pub reader: ComponentRef,
     pub writer: ComponentRef,

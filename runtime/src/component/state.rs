@@ -10,6 +10,7 @@ use super::Scope;
 use super::bindings::imports::types::{Error as WitError, ErrorKind};
 use super::engine::TICK;
 use super::output::{GuestLog, Stdio};
+use super::share::{Account, Shares};
 use crate::capabilities::Granted;
 use crate::error::{Error, Kind, Result};
 use crate::job::Limits;
@@ -39,10 +40,18 @@ pub struct State {
     pub(crate) scope: Arc<Scope>,
     pub(crate) granted: Granted,
     cpu: CpuClock,
+    shares: Arc<Shares>,
+    account: Arc<Account>,
 }
 
 impl State {
-    pub fn new(scope: Arc<Scope>, granted: Granted, limits: &Limits) -> Result<Self> {
+    pub fn new(
+        scope: Arc<Scope>,
+        granted: Granted,
+        limits: &Limits,
+        shares: Arc<Shares>,
+    ) -> Result<Self> {
+        let account = shares.of(&scope.tenant, scope.cpu);
         let log = GuestLog::new(scope.clone(), limits.log_bytes);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(Stdio {
@@ -80,12 +89,15 @@ impl State {
                 left: 0,
                 max_ticks: ticks(limits.cpu_per_call),
             },
+            shares,
+            account,
         })
     }
 
     /// Starts the clock of a call.
     pub fn start_call(&mut self) {
         self.cpu.left = self.cpu.max_ticks;
+        self.shares.touch(&self.account);
         self.budget.refused = None;
         self.budget.invalid = None;
     }
@@ -97,9 +109,11 @@ impl State {
     /// Called at every epoch in which the guest was running.
     pub fn tick(&mut self) -> UpdateDeadline {
         self.cpu.left = self.cpu.left.saturating_sub(1);
-        match self.cpu.left {
-            0 => UpdateDeadline::Interrupt,
-            _ => UpdateDeadline::Yield(1),
+        match (self.cpu.left, self.shares.pay(&self.account)) {
+            (0, _) => UpdateDeadline::Interrupt,
+            (_, None) => UpdateDeadline::Yield(1),
+            // Once it goes on, the epochs of the pause do not count.
+            (_, Some(pause)) => UpdateDeadline::YieldCustom(1, Box::pin(pause)),
         }
     }
 

@@ -37,9 +37,12 @@ struct LimitsSpec {
     runs: Option<u32>,
     /// Memory of all its runs. Default: that of the process.
     memory: Option<Size>,
-    /// Its share of places, beside that of others. Default 1.
+    /// Its share of places and processors, beside that of others. Default 1.
     #[schemars(range(min = 1, max = 1_000))]
     weight: Option<u32>,
+    /// Processors that its components may take together, such as `0.5`, also while others take none. Default: all.
+    #[schemars(range(min = 0.01, max = 1_000))]
+    cpu: Option<f64>,
 }
 
 /// What the runs of a tenant may use of a process that serves.
@@ -48,6 +51,8 @@ pub struct TenantLimits {
     pub runs: u32,
     pub memory_bytes: u64,
     pub weight: u32,
+    /// In thousandths of a processor.
+    pub cpu_milli: Option<u32>,
 }
 
 impl Default for TenantLimits {
@@ -56,6 +61,7 @@ impl Default for TenantLimits {
             runs: 4,
             memory_bytes: u64::MAX,
             weight: 1,
+            cpu_milli: None,
         }
     }
 }
@@ -210,6 +216,8 @@ fn limits(spec: &LimitsSpec, document: &Document, problems: &mut Vec<Error>) -> 
         runs: spec.runs.unwrap_or(default.runs),
         memory_bytes,
         weight: spec.weight.unwrap_or(default.weight),
+        // Within its range, as the schema of the file checked.
+        cpu_milli: spec.cpu.map(|cores| (cores * 1000.0).round() as u32),
     }
 }
 

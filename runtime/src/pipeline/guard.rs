@@ -114,9 +114,11 @@ async fn watch(
                 // The store may be busy for seconds. Only a lease that another run has taken ends this one.
                 let renewed = tokio::task::spawn_blocking(move || {
                     let lease = lease.lock().unwrap_or_else(PoisonError::into_inner);
-                    lease.as_ref().map_or(Ok(()), Lease::renew)
+                    lease.as_ref().map_or(Ok(false), Lease::renew)
                 });
                 match renewed.await {
+                    Ok(Ok(true)) => end(Error::new(Kind::Cancelled, "the run was cancelled")
+                        .hint("nothing was published; run the job again to start over from its last commit")),
                     Ok(Err(error)) if error.kind() == Kind::StateConflict => end(error),
                     Ok(Err(error)) => tracing::warn!(%error, "the lease was not renewed; trying again"),
                     _ => {}

@@ -46,7 +46,7 @@ pub struct Context {
     pub run_id: String,
     /// Why it begins, where somebody wants to know later.
     pub beginning: Option<Beginning>,
-    pub store: Arc<RunStore>,
+    pub store: RunStore,
     pub metrics: Arc<Metrics>,
     /// How many splits the reader is asked for.
     pub parallelism: NonZeroU32,
@@ -188,7 +188,9 @@ async fn transfer(
     drop(planner);
     crash::point("before-pending");
     if let Err(error) = context.store.record_pending(&shared.run.id, &pending) {
-        let is_clean = settle::discard(&shared.ready, &shared.run, Some(&pending)).await;
+        // It may have been recorded, where the answer was lost: half of what it would publish is nothing to commit.
+        let is_clean = context.store.withdraw(&shared.run.id).is_ok()
+            && settle::discard(&shared.ready, &shared.run, Some(&pending)).await;
         return Err(Failed { error, is_clean });
     }
     crash::point("pending");

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use super::places;
 use crate::capabilities::{Granted, http, iceberg, kms, object_store, postgres};
 use crate::component::{
-    Components, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop, WriterInstance,
+    Components, CpuShare, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop,
+    WriterInstance,
 };
 use crate::contract::Contract;
 use crate::error::{Error, Kind, Result};
@@ -29,6 +30,7 @@ pub struct Ready {
     /// As the job asks for it.
     pub parallelism: Option<NonZeroU32>,
     pub limits: Limits,
+    cpu: CpuShare,
     pub secrets: Arc<Secrets>,
 }
 
@@ -106,6 +108,14 @@ impl Ready {
                 dead_letter,
                 parallelism: job.parallelism,
                 limits: job.limits,
+                cpu: CpuShare {
+                    weight: job.policy.limits.weight,
+                    most: job
+                        .policy
+                        .limits
+                        .cpu_milli
+                        .map(|milli| f64::from(milli) / 1000.0),
+                },
                 secrets,
             }),
             (reader, writer, dead_letter) => {
@@ -190,6 +200,7 @@ impl Ready {
                 run_id: run_id.to_owned(),
                 job: self.job.clone(),
                 tenant: self.tenant.clone(),
+                cpu: self.cpu,
                 reader: self.reader.component.reference(),
                 writer: self.writer.component.reference(),
                 instance,

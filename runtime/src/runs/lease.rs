@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{JobKey, sqlite::Connection};
+use super::{Backend, JobKey};
+use crate::blocking::blocking;
 use crate::error::Result;
 
 /// A lease that was not renewed for this long is anybody's. Long enough for a machine that swaps,
@@ -15,21 +16,21 @@ pub const LEASE_TERM: Duration = Duration::from_secs(30);
 
 /// The right to run a job, given back when dropped.
 pub struct Lease {
-    pub(super) connection: Arc<Connection>,
+    pub(super) store: Arc<dyn Backend>,
     pub(super) key: JobKey,
     pub(super) run: String,
 }
 
 impl Lease {
-    /// Holds the job for another 30 s. Fails as `state_conflict` where it was lost.
-    pub fn renew(&self) -> Result<()> {
-        self.connection.renew(&self.key, &self.run)
+    /// Holds the job for another 30 s. Fails as `state_conflict` where it was lost. Whether somebody asked for the run to stop.
+    pub fn renew(&self) -> Result<bool> {
+        blocking(|| self.store.renew(&self.key, &self.run))
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        if let Err(error) = self.connection.release(&self.key, &self.run) {
+        if let Err(error) = blocking(|| self.store.release(&self.key, &self.run)) {
             tracing::warn!(run_id = self.run, %error, "the lease was not given back; it expires");
         }
     }

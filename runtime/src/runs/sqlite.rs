@@ -1,74 +1,59 @@
-//! The run store in a SQLite file: its verbs, each one transaction; below them the file, opened and
-//! recognised, and its failures in words.
+//! The run store in a SQLite file: its verbs, each one transaction.
 //!
-//! The only file that names the driver.
+//! Times are of this machine's clock. The driver is named here and in `file.rs` alone.
 
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+mod file;
 
-use rusqlite::types::Type;
-use rusqlite::{
-    ErrorCode, OpenFlags, OptionalExtension, Row, Transaction, TransactionBehavior, params,
-};
+use std::collections::HashMap;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use super::history::{self, Beginning};
+use rusqlite::types::{ToSql, Type};
+use rusqlite::{OptionalExtension, Row, Transaction, params};
+
+use super::backend::{Backend, Beginning, Unsettled};
 use super::holder::Holder;
-use super::lease::{LEASE_TERM, Lease};
-use super::{JobKey, Outcome, Pending, Unfinished};
-use crate::error::{Error, Kind, Result};
+use super::lease::LEASE_TERM;
+use super::{Filter, JobKey, Listed, Pending, RunRow, Unfinished, lost, not_due};
+use crate::error::Result;
+use file::{Connection, Failure};
 
-/// The layout of the tables, kept in the file's `user_version`.
-pub const LAYOUT: i64 = 2;
+#[cfg(test)]
+pub use file::LAYOUT;
 
-/// Identifies the file as ours, in its `application_id`: "dtvo".
-const APPLICATION: i64 = 0x6474_766f;
+/// Whether a run has no end, as the index says it.
+const WITHOUT_END: &str = "status IN ('running', 'pending')";
 
-/// How long a call waits for another process that writes. Writes take milliseconds; a run can wait
-/// for a slow disk, and a lease outlives the wait.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+const LISTED: &str =
+    "runs.rowid, runs.run, tenant, job, status, started_at, ended_at, detail, cause, report
+    FROM runs LEFT JOIN reports ON reports.run = runs.run";
 
-const TABLES: &str = "
-    CREATE TABLE runs (
-        run TEXT PRIMARY KEY, tenant TEXT NOT NULL, job TEXT NOT NULL, status TEXT NOT NULL,
-        started_at INTEGER NOT NULL, ended_at INTEGER, detail TEXT,
-        prepared TEXT, state TEXT, base TEXT);
-    CREATE INDEX runs_of_job ON runs (tenant, job);
-    CREATE INDEX unfinished_runs ON runs (tenant, job) WHERE status IN ('running', 'pending');
-    CREATE TABLE leases (
-        tenant TEXT NOT NULL, job TEXT NOT NULL, run TEXT NOT NULL, since INTEGER NOT NULL,
-        expires_ms INTEGER NOT NULL, boot TEXT NOT NULL, pid INTEGER NOT NULL,
-        started INTEGER NOT NULL, PRIMARY KEY (tenant, job));
-    CREATE TABLE resets (
-        tenant TEXT NOT NULL, job TEXT NOT NULL, target_run TEXT, PRIMARY KEY (tenant, job));
-";
+pub struct Sqlite(Connection);
 
-/// A run store. Calls are short; they block.
-pub struct RunStore(pub(super) Arc<Connection>);
-
-impl RunStore {
-    /// Opens `sqlite://PATH`, relative to the working directory or `sqlite:///PATH`, made where absent.
+impl Sqlite {
     pub fn open(url: &str) -> Result<Self> {
-        Ok(Self(Arc::new(Connection::open(url)?)))
+        Ok(Self(Connection::open(url)?))
     }
 
-    /// Takes the lease of a job and records that the run began. Fails as `state_conflict` where
-    /// another run is active.
-    pub fn begin(&self, key: &JobKey, run: &str, beginning: Option<&Beginning>) -> Result<Lease> {
-        self.begin_as(key, run, beginning, &Holder::this())
+    #[cfg(test)]
+    pub fn read<T>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> Result<T, Failure>,
+    ) -> Result<T> {
+        self.0.read(work)
     }
+}
 
-    pub(super) fn begin_as(
+impl Backend for Sqlite {
+    fn begin(
         &self,
         key: &JobKey,
         run: &str,
         beginning: Option<&Beginning>,
         holder: &Holder,
-    ) -> Result<Lease> {
+    ) -> Result<()> {
         self.0.write(|transaction| {
             if let Some(beginning) = beginning {
-                history::begin(transaction, key, run, beginning)?;
+                keep_beginning(transaction, key, run, beginning)?;
             }
             take_lease(transaction, key, run, holder)?;
             transaction.execute(
@@ -77,31 +62,63 @@ impl RunStore {
                 params![run, key.tenant, key.job, now_secs()],
             )?;
             Ok(())
-        })?;
-        Ok(Lease {
-            connection: self.0.clone(),
-            key: key.clone(),
-            run: run.to_owned(),
         })
     }
 
-    /// Runs of the job without an end, but for `except`, in the order in which they began. Whoever
-    /// holds the lease knows that none of them is active.
-    pub fn unfinished(&self, key: &JobKey, except: &str) -> Result<Vec<Unfinished>> {
+    fn is_due(&self, key: &JobKey, beginning: &Beginning) -> Result<bool> {
+        self.0.read(|database| is_due(database, key, beginning))
+    }
+
+    fn check_free(&self, key: &JobKey) -> Result<()> {
+        self.0.read(|database| refuse_active(database, key))
+    }
+
+    fn request_cancel(&self, run: &str) -> Result<bool> {
+        self.0.write(|transaction| {
+            let asked = transaction.execute(
+                "UPDATE leases SET cancel = 1 WHERE run = ? AND expires_ms > ?",
+                params![run, now_ms()],
+            )?;
+            Ok(asked == 1)
+        })
+    }
+
+    fn renew(&self, key: &JobKey, run: &str) -> Result<bool> {
+        self.0.write(|transaction| {
+            let renewed = transaction
+                .query_row(
+                    "UPDATE leases SET expires_ms = ? WHERE tenant = ? AND job = ? AND run = ? RETURNING cancel",
+                    params![expiry_ms(), key.tenant, key.job, run],
+                    |row| row.get(0),
+                )
+                .optional()?;
+            renewed.ok_or_else(|| Failure::Refused(lost(run)))
+        })
+    }
+
+    fn release(&self, key: &JobKey, run: &str) -> Result<()> {
+        self.0.write(|transaction| {
+            transaction.execute(
+                "DELETE FROM leases WHERE tenant = ? AND job = ? AND run = ?",
+                params![key.tenant, key.job, run],
+            )?;
+            Ok(())
+        })
+    }
+
+    fn unfinished(&self, key: &JobKey, except: &str) -> Result<Vec<Unfinished>> {
         self.0.read(|database| {
             // By `rowid`, the order of insertion: a clock that was set back cannot change it.
-            let mut query = database.prepare(
+            let mut query = database.prepare_cached(&format!(
                 "SELECT run, prepared, state, base FROM runs WHERE tenant = ? AND job = ?
-                 AND status IN ('running', 'pending') AND run <> ? ORDER BY rowid",
-            )?;
+                 AND {WITHOUT_END} AND run <> ? ORDER BY rowid"
+            ))?;
             let rows = query.query_map(params![key.tenant, key.job, except], unfinished)?;
             Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 
-    /// Remembers a commit before it is sent: durable when this returns. Fails as `state_conflict`
-    /// where the run lost its lease, since another may be removing what it staged.
-    pub fn record_pending(&self, run: &str, pending: &Pending) -> Result<()> {
+    fn record_pending(&self, run: &str, pending: &Pending) -> Result<()> {
         let prepared = serde_json::json!(pending.prepared).to_string();
         self.0.write(|transaction| {
             let recorded = transaction.execute(
@@ -112,13 +129,12 @@ impl RunStore {
             )?;
             match recorded {
                 1 => Ok(()),
-                _ => Err(lost(run)),
+                _ => Err(Failure::Refused(lost(run))),
             }
         })
     }
 
-    /// Forgets a commit before what it would publish is removed: half of it is nothing to commit again.
-    pub fn withdraw(&self, run: &str) -> Result<()> {
+    fn withdraw(&self, run: &str) -> Result<()> {
         self.0.write(|transaction| {
             transaction.execute(
                 "UPDATE runs SET status = 'running', prepared = NULL, state = NULL, base = NULL
@@ -129,28 +145,18 @@ impl RunStore {
         })
     }
 
-    /// Remembers how a run ended. The first end stays: a run that lost its lease does not overwrite
-    /// what its successor found out about it.
-    pub fn finish(&self, run: &str, outcome: &Outcome) -> Result<()> {
-        let (status, detail) = match outcome {
-            Outcome::Committed { receipt } => ("committed", Some(receipt.clone())),
-            Outcome::Empty => ("empty", None),
-            Outcome::Failed { kind, message } => ("failed", Some(format!("{kind}: {message}"))),
-            Outcome::Cancelled => ("cancelled", None),
-            Outcome::Removed => ("removed", None),
-        };
+    fn finish(&self, run: &str, status: &str, detail: Option<&str>) -> Result<()> {
         self.0.write(|transaction| {
-            transaction.execute(
+            let finish = format!(
                 "UPDATE runs SET status = ?, detail = ?, ended_at = ?, prepared = NULL
-                 WHERE run = ? AND status IN ('running', 'pending')",
-                params![status, detail, now_secs(), run],
-            )?;
+                 WHERE run = ? AND {WITHOUT_END}"
+            );
+            transaction.execute(&finish, params![status, detail, now_secs(), run])?;
             Ok(())
         })
     }
 
-    /// Whether the run ended, and what it wrote is visible.
-    pub fn is_committed(&self, run: &str) -> Result<bool> {
+    fn is_committed(&self, run: &str) -> Result<bool> {
         self.0.read(|database| {
             let found = database.query_row(
                 "SELECT 1 FROM runs WHERE run = ? AND status = 'committed'",
@@ -161,8 +167,7 @@ impl RunStore {
         })
     }
 
-    /// Whether this job's `run` has ended; none where it is not known here.
-    pub fn has_ended(&self, key: &JobKey, run: &str) -> Result<Option<bool>> {
+    fn has_ended(&self, key: &JobKey, run: &str) -> Result<Option<bool>> {
         self.0.read(|database| {
             let found = database.query_row(
                 "SELECT ended_at IS NOT NULL FROM runs WHERE run = ? AND tenant = ? AND job = ?",
@@ -173,9 +178,7 @@ impl RunStore {
         })
     }
 
-    /// The next run after the target's last commit `target_run` starts without a state. Fails as
-    /// `state_conflict` while a run is active: its commit would carry the old state on.
-    pub fn reset(&self, key: &JobKey, target_run: Option<&str>) -> Result<()> {
+    fn reset(&self, key: &JobKey, target_run: Option<&str>) -> Result<()> {
         self.0.write(|transaction| {
             refuse_active(transaction, key)?;
             transaction.execute(
@@ -186,8 +189,7 @@ impl RunStore {
         })
     }
 
-    /// Whether the job was reset and the target's last commit is still `target_run`.
-    pub fn is_reset(&self, key: &JobKey, target_run: Option<&str>) -> Result<bool> {
+    fn is_reset(&self, key: &JobKey, target_run: Option<&str>) -> Result<bool> {
         self.0.read(|database| {
             let found = database.query_row(
                 "SELECT 1 FROM resets WHERE tenant = ? AND job = ? AND target_run IS ?",
@@ -197,207 +199,157 @@ impl RunStore {
             Ok(found.optional()?.is_some())
         })
     }
-}
 
-/// What a store and its leases share.
-pub struct Connection {
-    database: Mutex<rusqlite::Connection>,
-    place: String,
-}
-
-/// A failure inside a transaction: of the database, or one that has its own words.
-pub enum Failure {
-    Database(rusqlite::Error),
-    Refused(Error),
-}
-
-impl From<rusqlite::Error> for Failure {
-    fn from(error: rusqlite::Error) -> Self {
-        Self::Database(error)
-    }
-}
-
-/// What a file turned out to be.
-enum Found {
-    Nothing,
-    /// Of a version that did not serve.
-    Older,
-    RunStore,
-}
-
-impl Connection {
-    /// Opens the file that `url` names, made where absent. A file that is no run store stays as it is.
-    fn open(url: &str) -> Result<Self> {
-        let path = path(url)?;
-        let place = path
-            .strip_prefix(".")
-            .unwrap_or(&path)
-            .display()
-            .to_string();
-        let unusable = |error: &dyn std::fmt::Display| {
-            Error::new(
-                Kind::Unavailable,
-                format!("cannot open the run store `{place}`"),
-            )
-            .caused_by(error)
-            .hint("check the path and its permissions, or name another with `--state`")
-        };
-        if let Some(folder) = path.parent() {
-            let mut builder = std::fs::DirBuilder::new();
-            // States and receipts are nobody else's business.
-            let made = builder.recursive(true).mode(0o700).create(folder);
-            made.map_err(|error| unusable(&error))?;
-        }
-        // Without `SQLITE_OPEN_URI`, which would read a meaning into `file:` and `?`.
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-            | OpenFlags::SQLITE_OPEN_CREATE
-            | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let database = rusqlite::Connection::open_with_flags(&path, flags)
-            .map_err(|error| unusable(&error))?;
-        let connection = Self {
-            database: Mutex::new(database),
-            place,
-        };
-        connection.prepare()?;
-        Ok(connection)
-    }
-
-    /// Recognises the file before anything is written to it, then makes the tables of a new one.
-    fn prepare(&self) -> Result<()> {
-        let settle = || {
-            let mut database = self.lock();
-            database.busy_timeout(BUSY_TIMEOUT)?;
-            self.recognise(&database.transaction()?)?;
-            // A pending commit must be on disk before the commit is sent.
-            database.pragma_update(None, "synchronous", "FULL")?;
-            write_ahead(&database)
-        };
-        settle().map_err(|failure| self.failed(failure))?;
-        self.write(|transaction| {
-            match self.recognise(transaction)? {
-                Found::Nothing => transaction.execute_batch(TABLES)?,
-                Found::Older => {}
-                Found::RunStore => return Ok(()),
-            }
-            transaction.execute_batch(history::TABLES)?;
-            transaction.pragma_update(None, "application_id", APPLICATION)?;
-            transaction.pragma_update(None, "user_version", LAYOUT)?;
-            Ok(())
+    fn dealt_with(&self) -> Result<HashMap<JobKey, i64>> {
+        self.0.read(|database| {
+            let mut query = database.prepare("SELECT tenant, job, due_ms FROM schedules")?;
+            let rows = query.query_map([], |row| Ok((job_key(row)?, row.get(2)?)))?;
+            Ok(rows.collect::<Result<_, _>>()?)
         })
     }
 
-    fn recognise(&self, transaction: &Transaction<'_>) -> Result<Found, Failure> {
-        let get = |name| transaction.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-        let tables: i64 =
-            transaction.query_row("SELECT count(*) FROM sqlite_master", [], |row| row.get(0))?;
-        let refused = |message: String, hint: &str| {
-            Err(Failure::Refused(
-                Error::new(Kind::JobInvalid, message).hint(hint),
-            ))
-        };
-        match (get("application_id")?, get("user_version")?, tables) {
-            (0, 0, 0) => Ok(Found::Nothing),
-            (APPLICATION, LAYOUT, _) => Ok(Found::RunStore),
-            (APPLICATION, 1, _) => Ok(Found::Older),
-            (APPLICATION, other, _) => refused(
-                format!(
-                    "the run store `{}` has layout {other}; this version knows {LAYOUT}",
-                    self.place
-                ),
-                "run it with the version of dativo-wasm that wrote it, or name another with `--state`",
-            ),
-            _ => refused(
-                format!("`{}` is the database of another program", self.place),
-                "name another file with `--state sqlite://PATH`",
-            ),
-        }
-    }
-
-    pub fn renew(&self, key: &JobKey, run: &str) -> Result<()> {
-        self.write(|transaction| {
-            let renewed = transaction.execute(
-                "UPDATE leases SET expires_ms = ? WHERE tenant = ? AND job = ? AND run = ?",
-                params![expiry_ms(), key.tenant, key.job, run],
-            )?;
-            match renewed {
-                1 => Ok(()),
-                _ => Err(lost(run)),
-            }
+    fn unsettled(&self) -> Result<Vec<Unsettled>> {
+        self.0.read(|database| {
+            let mut query = database.prepare_cached(&format!(
+                "SELECT runs.tenant, runs.job, boot, pid, started, expires_ms FROM runs LEFT JOIN leases
+                 ON leases.tenant = runs.tenant AND leases.job = runs.job WHERE {WITHOUT_END}"
+            ))?;
+            let rows = query.query_map([], |row| {
+                let (key, expires_ms) = (job_key(row)?, row.get::<_, Option<i64>>(5)?);
+                let is_over = match expires_ms {
+                    None => true,
+                    Some(expires_ms) => expires_ms <= now_ms() || holder(row, 2)?.is_dead(),
+                };
+                let is_given_back = expires_ms.is_none();
+                Ok(is_over.then_some(Unsettled { key, is_given_back }))
+            })?;
+            let found: Vec<Option<Unsettled>> = rows.collect::<Result<_, _>>()?;
+            Ok(found.into_iter().flatten().collect())
         })
     }
 
-    pub fn release(&self, key: &JobKey, run: &str) -> Result<()> {
-        self.write(|transaction| {
+    fn record_report(&self, run: &str, report: &str) -> Result<()> {
+        self.0.write(|transaction| {
             transaction.execute(
-                "DELETE FROM leases WHERE tenant = ? AND job = ? AND run = ?",
-                params![key.tenant, key.job, run],
+                "UPDATE reports SET report = ? WHERE run = ?",
+                params![report, run],
             )?;
             Ok(())
         })
     }
 
-    pub fn read<T>(
-        &self,
-        work: impl FnOnce(&rusqlite::Connection) -> Result<T, Failure>,
-    ) -> Result<T> {
-        work(&self.lock()).map_err(|failure| self.failed(failure))
-    }
-
-    /// Does `work` in one transaction that excludes other writers; durable when this returns.
-    pub fn write<T>(&self, work: impl FnOnce(&Transaction<'_>) -> Result<T, Failure>) -> Result<T> {
-        let mut database = self.lock();
-        let written = database
-            .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(Failure::from)
-            .and_then(|transaction| {
-                let done = work(&transaction)?;
-                transaction.commit()?;
-                Ok(done)
+    fn list(&self, filter: &Filter<'_>, limit: u32) -> Result<Vec<Listed>> {
+        let conditions = [
+            (
+                "tenant = ?",
+                filter.tenant.map(|value| Box::new(value) as Box<dyn ToSql>),
+            ),
+            ("job = ?", filter.job.map(|value| Box::new(value) as _)),
+            (
+                "status = ?",
+                filter.status.map(|value| Box::new(value) as _),
+            ),
+            (
+                "runs.rowid < ?",
+                filter.before.map(|value| Box::new(value) as _),
+            ),
+        ];
+        let mut query = format!("SELECT {LISTED}");
+        let mut values: Vec<Box<dyn ToSql + '_>> = Vec::new();
+        for (condition, value) in conditions {
+            let Some(value) = value else { continue };
+            query.push_str(if values.is_empty() {
+                " WHERE "
+            } else {
+                " AND "
             });
-        written.map_err(|failure| self.failed(failure))
+            query.push_str(condition);
+            values.push(value);
+        }
+        query.push_str(" ORDER BY runs.rowid DESC LIMIT ?");
+        values.push(Box::new(limit));
+        self.0.read(|database| {
+            let mut query = database.prepare_cached(&query)?;
+            let rows = query.query_map(rusqlite::params_from_iter(values), listed)?;
+            Ok(rows.collect::<Result<_, _>>()?)
+        })
     }
 
-    fn lock(&self) -> MutexGuard<'_, rusqlite::Connection> {
-        // A panic inside a transaction rolled it back: the connection is sound.
-        self.database.lock().unwrap_or_else(PoisonError::into_inner)
+    fn find(&self, run: &str) -> Result<Option<Listed>> {
+        self.0.read(|database| {
+            let query = format!("SELECT {LISTED} WHERE runs.run = ?");
+            Ok(database
+                .query_row(&query, params![run], listed)
+                .optional()?)
+        })
     }
 
-    fn failed(&self, failure: Failure) -> Error {
-        let error = match failure {
-            Failure::Refused(error) => return error,
-            Failure::Database(error) => error,
-        };
-        let place = &self.place;
-        let (kind, message, hint) = match error.sqlite_error_code() {
-            Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => (
-                Kind::JobInvalid,
-                format!("`{place}` is damaged or no run store"),
-                "move the file away: targets hold the state of their jobs, and a new run store finds it there",
-            ),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
-                Kind::Unavailable,
-                format!("the run store `{place}` is locked by another process"),
-                "end the program that holds it open, or run the job again later",
-            ),
-            _ => (
-                Kind::Unavailable,
-                format!("the run store `{place}` failed"),
-                "check that the disk is not full and the file can be written",
-            ),
-        };
-        Error::new(kind, message).caused_by(error).hint(hint)
+    fn forget(&self, before: i64) -> Result<u64> {
+        self.0.write(|transaction| {
+            let forgotten = transaction.execute(
+                "DELETE FROM runs WHERE ended_at < ? AND NOT (status = 'committed' AND rowid = (SELECT max(rowid) FROM runs AS others
+                 WHERE others.tenant = runs.tenant AND others.job = runs.job AND others.status = 'committed'))",
+                params![before],
+            )?;
+            transaction.execute("DELETE FROM reports WHERE run NOT IN (SELECT run FROM runs)", [])?;
+            Ok(forgotten as u64)
+        })
+    }
+
+    #[cfg(test)]
+    fn raw(&self, statements: &str) {
+        let run = |transaction: &Transaction<'_>| Ok(transaction.execute_batch(statements)?);
+        self.0.write(run).unwrap();
     }
 }
 
-/// The answer to a run that goes on after another took its job.
-fn lost(run: &str) -> Failure {
-    Failure::Refused(
-        Error::new(
-            Kind::StateConflict,
-            format!("run {run} lost the lease of its job to another run"),
-        )
-        .hint("run the job again: it starts from the last commit, and nothing arrives twice"),
-    )
+/// Keeps why a run begins. Refused where that was done meanwhile.
+fn keep_beginning(
+    transaction: &Transaction<'_>,
+    key: &JobKey,
+    run: &str,
+    beginning: &Beginning,
+) -> Result<(), Failure> {
+    if !is_due(transaction, key, beginning)? {
+        return Err(Failure::Refused(not_due()));
+    }
+    transaction.execute(
+        "INSERT INTO reports (run, cause) VALUES (?, ?)",
+        params![run, beginning.cause],
+    )?;
+    if let Some(due) = beginning.due {
+        transaction.execute(
+            "INSERT INTO schedules (tenant, job, due_ms) VALUES (?1, ?2, ?3)
+             ON CONFLICT DO UPDATE SET due_ms = max(due_ms, ?3)",
+            params![key.tenant, key.job, due.last_ms],
+        )?;
+    }
+    Ok(())
+}
+
+fn is_due(
+    database: &rusqlite::Connection,
+    key: &JobKey,
+    beginning: &Beginning,
+) -> Result<bool, Failure> {
+    let answer = |query: &str, more: i64| {
+        database.query_row(query, params![key.tenant, key.job, more], |row| row.get(0))
+    };
+    let is_dealt_with = match beginning.due {
+        None => false,
+        Some(due) => answer(
+            "SELECT EXISTS (SELECT 1 FROM schedules WHERE tenant = ? AND job = ? AND due_ms >= ?)",
+            due.first_ms,
+        )?,
+    };
+    let is_settled = beginning.is_recovery
+        && !answer(
+            &format!(
+                "SELECT EXISTS (SELECT 1 FROM runs WHERE tenant = ? AND job = ? AND {WITHOUT_END} AND ? = 0)"
+            ),
+            0,
+        )?;
+    Ok(!is_dealt_with && !is_settled)
 }
 
 /// Gives the job to `run`. The transaction excludes other writers, so exactly one of several wins.
@@ -426,21 +378,16 @@ fn take_lease(
 }
 
 /// Fails as `state_conflict` where a run of the job is active.
-fn refuse_active(transaction: &Transaction<'_>, key: &JobKey) -> Result<(), Failure> {
-    let held = transaction
+fn refuse_active(database: &rusqlite::Connection, key: &JobKey) -> Result<(), Failure> {
+    let held = database
         .query_row(
             "SELECT run, since, expires_ms, boot, pid, started FROM leases
              WHERE tenant = ? AND job = ?",
             params![key.tenant, key.job],
             |row| {
-                let holder = Holder {
-                    boot: row.get(3)?,
-                    pid: row.get(4)?,
-                    started: row.get(5)?,
-                };
                 let (run, since, expires_ms): (String, i64, i64) =
                     (row.get(0)?, row.get(1)?, row.get(2)?);
-                Ok((run, since, expires_ms, holder))
+                Ok((run, since, expires_ms, holder(row, 3)?))
             },
         )
         .optional()?;
@@ -451,17 +398,8 @@ fn refuse_active(transaction: &Transaction<'_>, key: &JobKey) -> Result<(), Fail
         return Ok(());
     }
     let age = u64::try_from(now_secs().saturating_sub(since)).unwrap_or_default();
-    let age = humantime::format_duration(Duration::from_secs(age));
-    Err(Failure::Refused(
-        Error::new(
-            Kind::StateConflict,
-            format!("another run of job `{}` is active", key.job),
-        )
-        .with("run", run)
-        .with("process", holder.pid)
-        .with("since", format!("{age} ago"))
-        .hint("wait for it to end, or stop it"),
-    ))
+    let active = super::active(key, &run, holder.pid, Duration::from_secs(age));
+    Err(Failure::Refused(active))
 }
 
 fn expiry_ms() -> i64 {
@@ -487,37 +425,35 @@ fn unfinished(row: &Row<'_>) -> rusqlite::Result<Unfinished> {
     })
 }
 
-/// The path in `url`, in a form that SQLite takes for nothing but a file.
-fn path(url: &str) -> Result<PathBuf> {
-    // The rest of the URL is not shown: another scheme's may hold a password.
-    let problem = match url.split_once("://") {
-        Some(("sqlite", path)) if path.ends_with('/') => {
-            format!("the run store `{url}` names a folder")
-        }
-        Some(("sqlite", path)) if !path.is_empty() => return Ok(Path::new(".").join(path)),
-        Some(("sqlite", _)) => "the run store `sqlite://` names no file".to_owned(),
-        Some((scheme, _)) => format!("a run store of kind `{scheme}` is not supported"),
-        None => "the run store is no URL".to_owned(),
-    };
-    Err(Error::new(Kind::JobInvalid, problem)
-        .hint("use `--state sqlite://PATH`; three slashes begin an absolute path"))
+fn job_key(row: &Row<'_>) -> rusqlite::Result<JobKey> {
+    let (tenant, job) = (row.get(0)?, row.get(1)?);
+    Ok(JobKey { tenant, job })
 }
 
-/// Switches to a write-ahead log. SQLite gives up at once where two processes switch a new file at
-/// the same time, so that waiting is done here.
-fn write_ahead(database: &rusqlite::Connection) -> Result<(), Failure> {
-    let start = Instant::now();
-    loop {
-        match database.pragma_update(None, "journal_mode", "WAL") {
-            Err(error)
-                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
-                    && start.elapsed() < BUSY_TIMEOUT =>
-            {
-                std::thread::sleep(Duration::from_millis(5));
-            }
-            switched => return Ok(switched?),
-        }
-    }
+/// From the columns `boot`, `pid`, `started`, the first of which is at `index`.
+fn holder(row: &Row<'_>, index: usize) -> rusqlite::Result<Holder> {
+    Ok(Holder {
+        boot: row.get(index)?,
+        pid: row.get(index + 1)?,
+        started: row.get(index + 2)?,
+    })
+}
+
+fn listed(row: &Row<'_>) -> rusqlite::Result<Listed> {
+    Ok(Listed {
+        place: row.get(0)?,
+        row: RunRow {
+            run_id: row.get(1)?,
+            tenant: row.get(2)?,
+            job: row.get(3)?,
+            status: row.get(4)?,
+            started_at: row.get(5)?,
+            ended_at: row.get(6)?,
+            detail: row.get(7)?,
+        },
+        cause: row.get(8)?,
+        report: row.get(9)?,
+    })
 }
 
 fn now_secs() -> i64 {
@@ -532,21 +468,4 @@ fn since_epoch() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_that_means_something_to_sqlite_is_a_file_like_any_other() {
-        for (url, file) in [
-            ("sqlite://.dativo/state.db", "./.dativo/state.db"),
-            ("sqlite:///var/state.db", "/var/state.db"),
-            ("sqlite://:memory:", "./:memory:"),
-            ("sqlite://file:x?mode=memory", "./file:x?mode=memory"),
-        ] {
-            assert_eq!(path(url).unwrap(), Path::new(file));
-        }
-    }
 }

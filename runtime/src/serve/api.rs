@@ -196,7 +196,14 @@ async fn trigger(
 ) -> Result<(StatusCode, Json<Triggered>), Problem> {
     let key = own(&caller, tenant, job)?;
     api.server.job(&key).ok_or_else(no_job)?;
-    match api.server.trigger(&key) {
+    let asked = key.clone();
+    let is_free = on_store(&api, move |server| {
+        match server.store().check_free(&asked) {
+            Err(error) if error.kind() == Kind::StateConflict => Ok(false),
+            answer => answer.map(|()| true),
+        }
+    });
+    match is_free.await?.then(|| api.server.trigger(&key)).flatten() {
         Some(run_id) => Ok((StatusCode::ACCEPTED, Json(Triggered { run_id }))),
         None => Err(Problem::new(
             StatusCode::CONFLICT,
@@ -270,7 +277,7 @@ async fn get_run(
     }
 }
 
-/// Stops a run that is active.
+/// Stops a run that is active, within seconds where another process has it.
 #[utoipa::path(post, path = "/api/v1/runs/{run_id}/cancel", params(("run_id" = String, Path)),
     responses((status = 202), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
 async fn cancel(
@@ -278,7 +285,16 @@ async fn cancel(
     Extension(caller): Extension<Caller>,
     Path(run_id): Path<String>,
 ) -> Result<StatusCode, Problem> {
-    match api.server.cancel(&run_id, caller.tenant()) {
+    let is_asked = api.server.cancel(&run_id, caller.tenant())
+        || on_store(&api, move |server| {
+            let found = server.store().find(&run_id)?;
+            match found.is_some_and(|listed| caller.owns(&listed.row.tenant)) {
+                true => server.store().request_cancel(&run_id),
+                false => Ok(false),
+            }
+        })
+        .await?;
+    match is_asked {
         true => Ok(StatusCode::ACCEPTED),
         false => Err(Problem::not_found("there is no such run that is active")),
     }

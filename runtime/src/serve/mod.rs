@@ -29,7 +29,7 @@ use crate::job::{self, LoadOptions};
 use crate::pipeline::{self, Context, Metrics, Ready, RunReport};
 use crate::plugins::Plugins;
 use crate::report::errors;
-use crate::runs::{Beginning, JobKey, Outcome, RunStore};
+use crate::runs::{Beginning, Due, JobKey, Outcome, RunStore};
 
 /// How often the directory is looked at.
 const SCAN_EVERY: Duration = Duration::from_secs(2);
@@ -47,7 +47,7 @@ pub struct Settings {
 /// The process: shared by its loop, its runs and those who ask over HTTP.
 pub struct Server {
     settings: Settings,
-    store: Arc<RunStore>,
+    store: RunStore,
     components: Components,
     fleet: Mutex<Fleet>,
     inner: Mutex<Inner>,
@@ -105,7 +105,7 @@ impl Server {
                 counts: Counts::default(),
             }),
             settings,
-            store: Arc::new(store),
+            store,
             components,
             changed: Notify::new(),
             ended: Notify::new(),
@@ -150,13 +150,13 @@ impl Server {
         let scan = tokio::task::spawn_blocking(move || {
             let scan = lock(&server.fleet).scan()?;
             // Asked for once a look that found something, not for each job.
-            let facts = match scan.set.is_empty() {
-                true => (HashMap::new(), Vec::new()),
-                false => (server.store.dealt_with()?, server.store.cut_short()?),
+            let dealt_with = match scan.set.is_empty() {
+                true => HashMap::new(),
+                false => server.store.dealt_with()?,
             };
-            Ok::<_, Error>((scan, facts))
+            Ok::<_, Error>((scan, dealt_with, server.store.unsettled()?))
         });
-        let (scan, (dealt_with, cut_short)) = scan.await.map_err(|error| {
+        let (scan, dealt_with, unsettled) = scan.await.map_err(|error| {
             Error::internal("the folder of jobs could not be looked at").caused_by(error)
         })??;
         let Scan { set, removed } = scan;
@@ -181,12 +181,16 @@ impl Server {
             let due = due.and_then(DateTime::from_timestamp_millis);
             let before = Before {
                 dealt_with: due,
-                is_cut_short: cut_short.contains(&entry.key),
+                is_cut_short: unsettled.iter().any(|job| job.key == entry.key),
                 is_active: inner.active.contains_key(&entry.key),
             };
             let (key, timing) = (entry.key.clone(), entry.timing.clone());
             inner.entries.insert(key.clone(), entry);
             actions.extend(inner.timetable.set(&key, timing, before, now));
+        }
+        // What a process gave back it tries again itself.
+        for job in unsettled.iter().filter(|job| !job.is_given_back) {
+            actions.extend(inner.timetable.recover(&job.key));
         }
         drop(inner);
         self.act(actions);
@@ -278,6 +282,12 @@ impl Server {
     /// One run, from its file to its report.
     async fn execute(self: Arc<Self>, start: Start, entry: Entry, active: Active) -> Ended {
         let (key, run_id) = (&start.key, &active.run_id);
+        // Before the work of loading a job that another process ran.
+        match self.store.is_due(key, &beginning(&start)) {
+            Ok(true) => {}
+            Ok(false) => return Ended::Elsewhere,
+            Err(error) => return unknown(start, &error),
+        }
         tracing::info!(
             event = "job_running",
             run_id,
@@ -313,6 +323,11 @@ impl Server {
             stop: active.stop,
         };
         let report = pipeline::run(ready, &context).await;
+        if let Some(error) = &report.error
+            && let Some(ended) = self.not_begun(&start, run_id, error)
+        {
+            return ended;
+        }
         if let Err(error) = self.store.record_report(run_id, &kept(&report)) {
             tracing::warn!(
                 run_id,
@@ -329,6 +344,30 @@ impl Server {
             Some(_) => inner.counts.failed += 1,
         }
         ended(report.error.as_ref())
+    }
+
+    /// What it means for a run that the run store refused to begin it. None where it began.
+    fn not_begun(&self, start: &Start, run_id: &str, error: &Error) -> Option<Ended> {
+        if ![Kind::StateConflict, Kind::Unavailable].contains(&error.kind()) {
+            return None;
+        }
+        match (self.store.find(run_id), error.kind()) {
+            (Ok(Some(_)), _) => None,
+            (Ok(None), Kind::StateConflict) => {
+                tracing::info!(
+                    event = "job_elsewhere",
+                    run_id,
+                    tenant = start.key.tenant,
+                    job = start.key.job,
+                    reason = error.message()
+                );
+                match self.store.is_due(&start.key, &beginning(start)) {
+                    Ok(false) => Some(Ended::Elsewhere),
+                    _ => Some(Ended::Busy(start.clone())),
+                }
+            }
+            _ => Some(unknown(start.clone(), error)),
+        }
     }
 
     /// Keeps a run that could not begin.
@@ -349,11 +388,9 @@ impl Server {
             self.store.record_report(run_id, &report.to_string())
         });
         if let Err(error) = kept {
-            tracing::warn!(
-                run_id,
-                problem = error.message(),
-                "a refused run is not kept"
-            );
+            return self
+                .not_begun(start, run_id, &error)
+                .unwrap_or(Ended::Badly);
         }
         ended(Some(first))
     }
@@ -420,8 +457,24 @@ impl Server {
 fn beginning(start: &Start) -> Beginning {
     Beginning {
         cause: start.cause.name(),
-        due_ms: start.due.map(|due| due.timestamp_millis()),
+        due: start.due.map(|due| Due {
+            first_ms: due.first.timestamp_millis(),
+            last_ms: due.last.timestamp_millis(),
+        }),
+        is_recovery: start.cause == Cause::Recovery,
     }
+}
+
+/// A run that the store could not be asked about.
+fn unknown(start: Start, error: &Error) -> Ended {
+    tracing::warn!(
+        event = "job_error",
+        tenant = start.key.tenant,
+        job = start.key.job,
+        problem = error.message(),
+        "the run did not begin"
+    );
+    Ended::Unknown(start)
 }
 
 /// What is kept of a report: counts and words, not the state and the list of files, which the target has.

@@ -13,6 +13,8 @@ use crate::runs::JobKey;
 
 type Time = DateTime<Utc>;
 
+/// How often a run that waits for one in another process tries to begin.
+const BUSY_PAUSE: Duration = Duration::from_secs(5);
 /// The pause before the first try again; each further one is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5 * 60);
@@ -43,13 +45,20 @@ impl Cause {
     }
 }
 
+/// Times of a schedule that one run stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Due {
+    pub first: Time,
+    /// All times up to this one are dealt with.
+    pub last: Time,
+}
+
 /// A run to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Start {
     pub key: JobKey,
     pub cause: Cause,
-    /// All times of the schedule up to this one are dealt with by this run.
-    pub due: Option<Time>,
+    pub due: Option<Due>,
     /// From 1.
     pub attempt: u32,
 }
@@ -64,12 +73,18 @@ pub enum Action {
 }
 
 /// How a run ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     Well,
     /// Trying again may help, at the earliest after this.
     MayPass(Duration),
     Badly,
+    /// It did not begin: another process did what it was for.
+    Elsewhere,
+    /// It did not begin: another process has a run of the job.
+    Busy(Start),
+    /// It did not begin: the run store could not be asked.
+    Unknown(Start),
 }
 
 /// What is known of a job that the timetable does not know yet.
@@ -139,7 +154,7 @@ impl Timetable {
         self.begin(Start {
             key: key.clone(),
             cause,
-            due: missed.map(|_| now),
+            due: missed.map(|first| Due { first, last: now }),
             attempt: 1,
         })
     }
@@ -200,21 +215,48 @@ impl Timetable {
         if let Some(waiting) = job.waiting.take() {
             return self.begin(waiting);
         }
-        let retries = job.timing.as_ref().map_or(0, |timing| timing.retries);
-        if let Ended::MayPass(least) = ended
-            && job.attempt <= retries
-        {
-            let at = now + pause(job.attempt).max(least);
-            let start = Start {
-                key: key.clone(),
-                cause: Cause::Retry,
-                due: None,
-                attempt: job.attempt + 1,
-            };
-            job.retry = Some((at, start));
-            self.wakes.push(Reverse((at, key.clone())));
-        }
+        let (retries, overlap) = match &job.timing {
+            Some(timing) => (timing.retries, timing.overlap),
+            None => (0, Overlap::Skip),
+        };
+        let (wait, start) = match ended {
+            Ended::MayPass(least) if job.attempt <= retries => {
+                let start = Start {
+                    key: key.clone(),
+                    cause: Cause::Retry,
+                    due: None,
+                    attempt: job.attempt + 1,
+                };
+                (pause(job.attempt).max(least), start)
+            }
+            Ended::Busy(Start { due: Some(due), .. }) if overlap == Overlap::Skip => {
+                return vec![Action::Skipped(key.clone(), due.first)];
+            }
+            Ended::Busy(start) if start.due.is_some() => (BUSY_PAUSE, start),
+            // Nothing says that it was done, so that there is no last try.
+            Ended::Unknown(start) => {
+                let attempt = start.attempt + 1;
+                (pause(start.attempt), Start { attempt, ..start })
+            }
+            _ => return Vec::new(),
+        };
+        let at = now + wait;
+        job.retry = Some((at, start));
+        self.wakes.push(Reverse((at, key.clone())));
         Vec::new()
+    }
+
+    /// A run of the job was cut short in another process. None where one is active here.
+    pub fn recover(&mut self, key: &JobKey) -> Vec<Action> {
+        if self.jobs.get(key).is_none_or(|job| job.active) {
+            return Vec::new();
+        }
+        self.begin(Start {
+            key: key.clone(),
+            cause: Cause::Recovery,
+            due: None,
+            attempt: 1,
+        })
     }
 
     fn wake(&mut self, key: JobKey, at: Time, now: Time) -> Vec<Action> {
@@ -229,7 +271,10 @@ impl Timetable {
             return self.begin(Start {
                 key,
                 cause: Cause::Schedule,
-                due: Some(now.max(due)),
+                due: Some(Due {
+                    first: due,
+                    last: now.max(due),
+                }),
                 attempt: 1,
             });
         }
@@ -273,7 +318,7 @@ impl Timetable {
         let key = start.key.clone();
         match overlap {
             Overlap::Skip => {
-                let at = start.due.unwrap_or_default();
+                let at = start.due.map(|due| due.first).unwrap_or_default();
                 vec![Action::Skipped(key, at)]
             }
             Overlap::Queue => {

@@ -39,7 +39,13 @@ fn start(cause: Cause, due: Option<&str>, attempt: u32) -> Action {
     Action::Start(Start {
         key: key("a"),
         cause,
-        due: due.map(at),
+        due: due.map(|due| {
+            let (first, last) = due.split_once('/').unwrap_or((due, due));
+            Due {
+                first: at(first),
+                last: at(last),
+            }
+        }),
         attempt,
     })
 }
@@ -101,7 +107,7 @@ fn what_was_due_while_nobody_was_there_is_one_run_or_none() {
             at("05:30:00"),
         )
     };
-    let one = [start(Cause::CatchUp, Some("05:30:00"), 1)];
+    let one = [start(Cause::CatchUp, Some("02:00:00/05:30:00"), 1)];
     assert_eq!(caught_up(CatchUp::One, Some("01:00:00")), one);
     assert_eq!(caught_up(CatchUp::One, Some("05:00:00")), []);
     assert_eq!(caught_up(CatchUp::One, None), []);
@@ -126,7 +132,7 @@ fn what_may_pass_is_tried_again_with_longer_and_longer_pauses() {
     let (mut timetable, key) = hourly(Overlap::Skip);
     timetable.tick(at("01:00:00"));
     let may_pass = Ended::MayPass(Duration::ZERO);
-    timetable.ended(&key, may_pass, at("01:00:10"));
+    timetable.ended(&key, may_pass.clone(), at("01:00:10"));
     assert_eq!(timetable.tick(at("01:00:10")), []);
     let second = [start(Cause::Retry, None, 2)];
     assert_eq!(timetable.tick(at("01:00:11")), second);
@@ -188,7 +194,7 @@ fn a_machine_that_slept_begins_one_run_for_all_times_that_passed() {
     let (mut timetable, key) = hourly(Overlap::Skip);
     assert_eq!(
         timetable.tick(at("04:10:00")),
-        [start(Cause::Schedule, Some("04:10:00"), 1)]
+        [start(Cause::Schedule, Some("01:00:00/04:10:00"), 1)]
     );
     assert_eq!(timetable.next(&key), Some(at("05:00:00")));
 }
@@ -241,7 +247,7 @@ fn in_a_day_of_ten_thousand_jobs_none_is_missed_or_begun_twice() {
             let Action::Start(start) = action else {
                 panic!("{action:?}");
             };
-            assert_eq!(start.due, Some(now));
+            assert_eq!(start.due.map(|due| due.last), Some(now));
             begun += 1;
             assert_eq!(timetable.ended(&start.key, Ended::Well, now), []);
         }
@@ -265,4 +271,63 @@ fn a_job_whose_file_comes_back_during_its_run_has_one_run() {
     assert!(timetable.trigger(&key("a")).is_none());
     timetable.ended(&key("a"), Ended::Well, at("00:40:00"));
     assert!(timetable.trigger(&key("a")).is_some());
+}
+
+#[test]
+fn of_two_processes_one_runs_a_time_and_the_other_goes_by_the_overlap() {
+    let begun = |timetable: &mut Timetable, time| match timetable.tick(at(time)).pop() {
+        Some(Action::Start(start)) => start,
+        other => panic!("{other:?}"),
+    };
+    let (mut timetable, key) = hourly(Overlap::Skip);
+    begun(&mut timetable, "01:00:00");
+    assert_eq!(timetable.ended(&key, Ended::Elsewhere, at("01:00:01")), []);
+    let busy = Ended::Busy(begun(&mut timetable, "02:00:00"));
+    let skipped = [Action::Skipped(key.clone(), at("02:00:00"))];
+    assert_eq!(timetable.ended(&key, busy, at("02:00:01")), skipped);
+    assert_eq!(timetable.next_wake(), Some(at("03:00:00")));
+
+    let (mut timetable, key) = hourly(Overlap::Queue);
+    let first = begun(&mut timetable, "01:00:00");
+    for second in ["01:00:05", "01:00:10", "01:00:15"] {
+        let busy = Ended::Busy(first.clone());
+        assert_eq!(timetable.ended(&key, busy, timetable_now(second)), []);
+        assert_eq!(begun(&mut timetable, second), first);
+    }
+}
+
+/// Five seconds before.
+fn timetable_now(text: &str) -> Time {
+    at(text) - chrono::Duration::seconds(5)
+}
+
+#[test]
+fn a_run_that_could_not_be_begun_is_tried_until_it_is() {
+    let (mut timetable, key) = hourly(Overlap::Skip);
+    timetable.tick(at("01:00:00"));
+    let mut attempt = 1;
+    for (now, next) in [
+        ("01:00:00", "01:00:01"),
+        ("01:00:01", "01:00:03"),
+        ("01:00:03", "01:00:07"),
+        ("01:00:07", "01:00:15"),
+    ] {
+        let Action::Start(now_starting) = start(Cause::Schedule, Some("01:00:00"), attempt) else {
+            return;
+        };
+        attempt += 1;
+        timetable.ended(&key, Ended::Unknown(now_starting), at(now));
+        assert_eq!(
+            timetable.tick(at(next)),
+            [start(Cause::Schedule, Some("01:00:00"), attempt)]
+        );
+    }
+}
+
+#[test]
+fn a_job_is_recovered_unless_it_is_active_here() {
+    let (mut timetable, key) = hourly(Overlap::Skip);
+    assert_eq!(timetable.recover(&self::key("b")), []);
+    assert_eq!(timetable.recover(&key), [start(Cause::Recovery, None, 1)]);
+    assert_eq!(timetable.recover(&key), []);
 }

@@ -1,4 +1,4 @@
-//! A connection on which the host itself writes, for a catalog that lies in a database. Components never get one.
+//! A connection on which the host itself writes, for a catalog or a run store that lies in a database. Components never get one.
 //!
 //! Each statement is a transaction of its own. A failure says whether the statement may have taken effect.
 
@@ -25,6 +25,11 @@ pub struct Fault {
 }
 
 impl Writer {
+    /// `db.example:5432/app`, for messages.
+    pub fn address(url: &str) -> Result<String> {
+        Ok(Server::parse(url, &str::to_owned)?.address())
+    }
+
     /// `url` holds placeholders of secrets, which are filled here.
     pub async fn open(url: &str, secrets: &Secrets) -> Result<Self> {
         let server = Server::parse(url, &|part| secrets.fill(part))?;

@@ -1,0 +1,152 @@
+//! Compiles components: those that the program carries in this process, all others in a child process with limits.
+//!
+//! A component can be made to take its compiler minutes and gigabytes. The child has neither the environment nor the secrets of this
+//! process, and what it may take ends it. What it answers is machine code, which is trusted as this process's own would be.
+
+use std::io::{Read, Write};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use wasmtime::Engine;
+use wasmtime::component::Component;
+
+use super::engine;
+use crate::error::{Error, Kind, Result};
+
+/// The hidden verb that compiles what it reads.
+pub const VERB: &str = "compile-component";
+
+/// What a child may take: CPython, which is 29 MB of WebAssembly, needs a part of it.
+const MAX_MEMORY_BYTES: u64 = 3 << 30;
+const MAX_CPU_SECONDS: u64 = 120;
+const MAX_WALL: Duration = Duration::from_secs(180);
+/// Machine code is some times larger than the component that it is made from.
+const MAX_CODE_BYTES: u64 = 2 << 30;
+const MAX_MESSAGE_BYTES: u64 = 4 << 10;
+
+const POLL: Duration = Duration::from_millis(2);
+
+/// Machine code of a component, in this process.
+pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    let component = Component::from_binary(engine, bytes)
+        .map_err(|error| invalid().caused_by(format!("{error:#}")))?;
+    component
+        .serialize()
+        .map_err(|error| Error::internal("machine code cannot be kept").caused_by(error))
+}
+
+/// Machine code of a component, made by a child process. Blocks.
+pub fn compile_apart(bytes: &[u8]) -> Result<Vec<u8>> {
+    let start = Instant::now();
+    // The program that runs, also where its file was replaced.
+    let child = Command::new("/proc/self/exe")
+        .arg(VERB)
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let mut child = child.map_err(|error| {
+        Error::internal("no process to compile a component in").caused_by(error)
+    })?;
+    let (Some(mut input), Some(output), Some(messages)) =
+        (child.stdin.take(), child.stdout.take(), child.stderr.take())
+    else {
+        return Err(Error::internal("no pipes to compile a component with"));
+    };
+    let (status, code, message) = std::thread::scope(|scope| {
+        // A child that ended does not read: its status says why.
+        scope.spawn(move || input.write_all(bytes));
+        let code = scope.spawn(move || read(output, MAX_CODE_BYTES));
+        let message = scope.spawn(move || read(messages, MAX_MESSAGE_BYTES));
+        let status = wait(&mut child, start + MAX_WALL);
+        (status, code.join(), message.join())
+    });
+    let (code, message) = (code.unwrap_or_default(), message.unwrap_or_default());
+    tracing::debug!(
+        millis = start.elapsed().as_millis() as u64,
+        "compiled a component in a process of its own"
+    );
+    match status {
+        Some(status) if status.success() => Ok(code),
+        Some(status) if status.code() == Some(1) => {
+            Err(invalid().caused_by(String::from_utf8_lossy(&message).trim()))
+        }
+        status => Err(took_too_much(status)),
+    }
+}
+
+/// The child: compiles what comes on `input`, within its limits, and answers machine code on `output`.
+pub fn compile_as_child(mut input: impl Read, mut output: impl Write) -> Result<()> {
+    let limit = |resource, most| {
+        let most = Some(most);
+        setrlimit(
+            resource,
+            Rlimit {
+                current: most,
+                maximum: most,
+            },
+        )
+    };
+    // Of the data that is written to: what is merely reserved costs nothing.
+    limit(Resource::Data, MAX_MEMORY_BYTES)
+        .and_then(|()| limit(Resource::Cpu, MAX_CPU_SECONDS))
+        .and_then(|()| limit(Resource::Core, 0))
+        .map_err(|error| Error::internal("no limits for the compiler").caused_by(error))?;
+    let mut bytes = Vec::new();
+    let broken = |error| Error::internal("the compiler's pipe broke").caused_by(error);
+    input.read_to_end(&mut bytes).map_err(broken)?;
+    let code = compile(&engine::new()?, &bytes)?;
+    output
+        .write_all(&code)
+        .and_then(|()| output.flush())
+        .map_err(broken)
+}
+
+fn read(pipe: impl Read, most: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // What was cut off is no machine code, and no message that is missed.
+    let _ = pipe.take(most).read_to_end(&mut bytes);
+    bytes
+}
+
+/// Waits for the child until `deadline`, then ends it. None where it was ended so.
+fn wait(child: &mut Child, deadline: Instant) -> Option<ExitStatus> {
+    loop {
+        match child.try_wait() {
+            Ok(Some(status)) => return Some(status),
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(POLL),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                return None;
+            }
+        }
+    }
+}
+
+fn invalid() -> Error {
+    Error::new(
+        Kind::ComponentInvalid,
+        "the file is not a valid WebAssembly component",
+    )
+    .hint("build it for the target `wasm32-wasip2`; a core module is not a component")
+}
+
+fn took_too_much(status: Option<ExitStatus>) -> Error {
+    let cause = match status {
+        Some(status) => format!("the compiler ended with {status}"),
+        None => "the compiler did not end in time".to_owned(),
+    };
+    Error::new(
+        Kind::ComponentInvalid,
+        format!(
+            "the component cannot be compiled with {} GiB of memory and {MAX_CPU_SECONDS} s of CPU time",
+            MAX_MEMORY_BYTES >> 30
+        ),
+    )
+    .caused_by(cause)
+    .hint("ask who built it for a smaller one; a connector takes a second or less")
+}

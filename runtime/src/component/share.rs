@@ -1,0 +1,345 @@
+//! How the guests of several tenants share the processors.
+//!
+//! A guest that is found running at an epoch pays one tick from its tenant's account. While guests want all processors, the account of a
+//! tenant that lately took more than another one for its weight is refilled at half of its weight's part of them: whoever computes
+//! little is hardly held up by whoever computes without end. A guest whose account is empty pauses.
+//!
+//! Epochs find guests by sampling, so that what the host does for a guest is paid for in part. Knows no job and no run.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::engine::TICK;
+
+/// A tenant that did nothing for this long leaves its part to others.
+const IDLE_AFTER: Duration = Duration::from_millis(100);
+
+/// How fast it is forgotten what a tenant took, as the time after which some third is left.
+const MEMORY: Duration = Duration::from_secs(5);
+
+/// The longest pause: then it is looked again who computes.
+const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long guests are counted for.
+const STRETCH: Duration = Duration::from_millis(100);
+
+/// The part of the processors from which on they count as all of them.
+const FULL: f64 = 0.9;
+
+/// What an account can hold, in seconds of one processor.
+const CREDIT: f64 = 0.05;
+
+/// What a tenant may take of the processors.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct CpuShare {
+    pub weight: u32,
+    /// Processors at most, whoever else computes.
+    pub most: Option<f64>,
+}
+
+impl Default for CpuShare {
+    fn default() -> Self {
+        Self {
+            weight: 1,
+            most: None,
+        }
+    }
+}
+
+/// The accounts of all tenants.
+pub struct Shares {
+    begun: Instant,
+    cores: f64,
+    accounts: Mutex<HashMap<String, Arc<Account>>>,
+    demand: Mutex<Demand>,
+    /// Guests that pause.
+    paused: AtomicUsize,
+}
+
+/// How many guests were found running, in this stretch of time and in the one before.
+#[derive(Default)]
+struct Demand {
+    stretch: u128,
+    now: u32,
+    before: u32,
+}
+
+/// The account of a tenant, which its instances share.
+pub struct Account {
+    /// When it computed last, in microseconds since the beginning.
+    last: AtomicU64,
+    balance: Mutex<Balance>,
+}
+
+struct Balance {
+    share: CpuShare,
+    /// Seconds of one processor.
+    left: f64,
+    /// What was taken lately, in seconds of one processor.
+    taken: f64,
+    at: Duration,
+}
+
+impl Default for Shares {
+    fn default() -> Self {
+        Self {
+            begun: Instant::now(),
+            cores: std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
+            accounts: Mutex::default(),
+            demand: Mutex::default(),
+            paused: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Shares {
+    /// The account of a tenant, with what it may take from now on.
+    pub fn of(&self, tenant: &str, share: CpuShare) -> Arc<Account> {
+        let mut accounts = lock(&self.accounts);
+        let account = accounts.entry(tenant.to_owned()).or_insert_with(|| {
+            Arc::new(Account {
+                last: AtomicU64::new(0),
+                balance: Mutex::new(Balance {
+                    share,
+                    left: CREDIT,
+                    taken: 0.0,
+                    at: self.begun.elapsed(),
+                }),
+            })
+        });
+        lock(&account.balance).share = share;
+        account.clone()
+    }
+
+    /// The tenant computes: its part is not given to others.
+    pub fn touch(&self, account: &Account) {
+        account.touch(self.begun.elapsed());
+    }
+
+    /// Pays for one tick. The guest is to pause for as long as what this gives lasts, where its tenant has nothing left.
+    pub fn pay(
+        self: &Arc<Self>,
+        account: &Account,
+    ) -> Option<impl Future<Output = ()> + Send + use<>> {
+        let pause = self.pay_at(account, self.begun.elapsed())?;
+        let paused = Paused::new(self.clone());
+        Some(async move {
+            tokio::time::sleep(pause).await;
+            drop(paused);
+        })
+    }
+
+    /// Whether guests want all processors.
+    fn is_full(&self, now: Duration) -> bool {
+        let mut demand = lock(&self.demand);
+        let stretch = now.as_millis() / STRETCH.as_millis();
+        if demand.stretch != stretch {
+            let is_next = demand.stretch + 1 == stretch;
+            demand.before = if is_next { demand.now } else { 0 };
+            (demand.stretch, demand.now) = (stretch, 0);
+        }
+        demand.now += 1;
+        let ticks = (STRETCH.as_millis() / TICK.as_millis()) as f64;
+        let running = f64::from(demand.now.max(demand.before)) / ticks;
+        running + self.paused.load(Ordering::Relaxed) as f64 >= self.cores * FULL
+    }
+
+    fn pay_at(&self, account: &Account, now: Duration) -> Option<Duration> {
+        account.touch(now);
+        let is_full = self.is_full(now);
+        let (mut weights, mut others_least) = (0.0, f64::INFINITY);
+        for other in lock(&self.accounts).values() {
+            let idle =
+                now.saturating_sub(Duration::from_micros(other.last.load(Ordering::Relaxed)));
+            if idle > IDLE_AFTER {
+                continue;
+            }
+            let balance = lock(&other.balance);
+            let weight = f64::from(balance.share.weight);
+            weights += weight;
+            if !std::ptr::eq(Arc::as_ptr(other), account) {
+                others_least = others_least.min(balance.taken_at(now) / weight);
+            }
+        }
+        let mut balance = lock(&account.balance);
+        let weight = f64::from(balance.share.weight);
+        let is_heavier = balance.taken_at(now) / weight > others_least + CREDIT;
+        let mut rate = self.cores;
+        if is_full && is_heavier {
+            rate *= weight / weights / 2.0;
+        }
+        rate = rate.min(balance.share.most.unwrap_or(rate));
+        balance.pay(rate, now)
+    }
+}
+
+/// A guest that pauses, until dropped.
+struct Paused(Arc<Shares>);
+
+impl Paused {
+    fn new(shares: Arc<Shares>) -> Self {
+        shares.paused.fetch_add(1, Ordering::Relaxed);
+        Self(shares)
+    }
+}
+
+impl Drop for Paused {
+    fn drop(&mut self) {
+        self.0.paused.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Account {
+    fn touch(&self, now: Duration) {
+        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
+        self.last.store(micros, Ordering::Relaxed);
+    }
+}
+
+impl Balance {
+    /// What was taken lately fades.
+    fn taken_at(&self, now: Duration) -> f64 {
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.taken * (-passed / MEMORY.as_secs_f64()).exp()
+    }
+
+    fn pay(&mut self, rate: f64, now: Duration) -> Option<Duration> {
+        let tick = TICK.as_secs_f64();
+        let passed = now.saturating_sub(self.at).as_secs_f64();
+        self.taken = self.taken_at(now) + tick;
+        self.left = (self.left + passed * rate).min(CREDIT) - tick;
+        self.at = now;
+        let pause = Duration::try_from_secs_f64(-self.left / rate).ok()?;
+        (!pause.is_zero()).then_some(pause.min(LONGEST_PAUSE))
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Guests that compute without end, in slices of a tick on two processors: seconds that each tenant got.
+    struct Machine {
+        shares: Shares,
+        now: Duration,
+        /// Whose, until when each pauses, and what it got.
+        guests: Vec<(Arc<Account>, Duration)>,
+    }
+
+    impl Machine {
+        fn new() -> Self {
+            let shares = Shares {
+                cores: 2.0,
+                ..Shares::default()
+            };
+            Self {
+                shares,
+                now: Duration::from_secs(1),
+                guests: Vec::new(),
+            }
+        }
+
+        fn add(&mut self, tenant: &str, share: CpuShare, guests: u32) -> Arc<Account> {
+            let account = self.shares.of(tenant, share);
+            for _ in 0..guests {
+                self.guests.push((account.clone(), Duration::ZERO));
+            }
+            account
+        }
+
+        /// Seconds of processor that the guests of `account` get of the next `seconds`; the first ready ones take turns.
+        fn run(&mut self, seconds: u64, account: &Arc<Account>) -> f64 {
+            let (mut got, end) = (0.0, self.now + Duration::from_secs(seconds));
+            while self.now < end {
+                self.now += TICK;
+                let mut ran = 0;
+                let paused = self.guests.iter().filter(|(_, until)| *until > self.now);
+                self.shares.paused.store(paused.count(), Ordering::Relaxed);
+                for at in 0..self.guests.len() {
+                    let (owner, until) = self.guests[at].clone();
+                    if ran == 2 || until > self.now {
+                        continue;
+                    }
+                    ran += 1;
+                    if Arc::ptr_eq(&owner, account) {
+                        got += TICK.as_secs_f64();
+                    }
+                    let pause = self.shares.pay_at(&owner, self.now).unwrap_or_default();
+                    self.guests[at].1 = self.now + pause;
+                }
+                self.guests.rotate_left(1);
+            }
+            got
+        }
+    }
+
+    #[test]
+    fn a_tenant_that_is_alone_has_the_machine() {
+        let mut machine = Machine::new();
+        let a = machine.add("a", CpuShare::default(), 4);
+        let got = machine.run(10, &a);
+        assert!((19.5..=20.1).contains(&got), "{got}");
+    }
+
+    #[test]
+    fn many_guests_of_one_tenant_take_no_more_than_one_of_another() {
+        let mut machine = Machine::new();
+        machine.add("a", CpuShare::default(), 8);
+        let b = machine.add("b", CpuShare::default(), 2);
+        machine.run(20, &b);
+        let got = machine.run(10, &b);
+        assert!((8.5..=11.5).contains(&got), "{got}");
+    }
+
+    #[test]
+    fn whoever_comes_late_goes_first_for_a_while() {
+        let mut machine = Machine::new();
+        let a = machine.add("a", CpuShare::default(), 8);
+        machine.run(20, &a);
+        let b = machine.add("b", CpuShare::default(), 2);
+        let got = machine.run(2, &b);
+        assert!(got > 2.6, "{got}");
+    }
+
+    #[test]
+    fn processors_are_shared_by_weight_and_never_above_the_most() {
+        let mut machine = Machine::new();
+        machine.add(
+            "a",
+            CpuShare {
+                weight: 1,
+                most: None,
+            },
+            4,
+        );
+        let b = machine.add(
+            "b",
+            CpuShare {
+                weight: 3,
+                most: None,
+            },
+            4,
+        );
+        machine.run(20, &b);
+        let got = machine.run(10, &b);
+        assert!((13.5..=16.5).contains(&got), "{got}");
+
+        let mut machine = Machine::new();
+        let half = machine.add(
+            "a",
+            CpuShare {
+                weight: 1,
+                most: Some(0.5),
+            },
+            4,
+        );
+        let got = machine.run(10, &half);
+        assert!((4.5..=5.5).contains(&got), "{got}");
+    }
+}
