@@ -88,6 +88,7 @@ servers:
 	@tests/support/http.sh install $(abspath $(VENV))-http
 	@tests/support/aws.sh install $(abspath $(VENV))-aws
 	@tests/support/venv.sh $(abspath $(VENV))-iceberg tests/support/iceberg/requirements.txt
+	@tests/support/serve/install.sh $(abspath $(VENV))-serve
 
 soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random tables, fuzzing (an hour)
 	@echo "== hundreds of kills"

@@ -46,6 +46,7 @@ fn in_process(job: &Path, dir: &Path) -> RunReport {
             beginning: None,
             store: RunStore::open(&format!("sqlite://{}/s.db", dir.display())).unwrap(),
             metrics: Arc::<Metrics>::default(),
+            telemetry: Arc::default(),
             parallelism: std::num::NonZeroU32::MIN,
             stop: Stop::never(),
         };

@@ -1,5 +1,8 @@
 //! `serve`: jobs run when they are due, whatever others do and whenever it is killed, and nobody sees what is another's.
 
+mod shared;
+mod watched;
+
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
 use std::time::Duration;
@@ -85,7 +88,7 @@ fn a_job_runs_when_it_is_due_and_is_seen_to() {
     let (status, metrics) = serving.raw("GET", "/metrics", &serving.token, "");
     assert_eq!(status, 200);
     assert!(
-        metrics.contains("dativo_rows_written_total 20"),
+        metrics.contains("dativo_rows_written_total{tenant=\"acme\"} 20"),
         "{metrics}"
     );
     assert_eq!(serving.terminate(), Some(0));
@@ -205,7 +208,6 @@ fn a_tenant_sees_and_touches_nothing_of_another() {
         ("POST", &format!("{run}/cancel")),
         ("GET", "/api/v1/jobs/other/rows"),
         ("POST", "/api/v1/jobs/other/rows/runs"),
-        ("GET", "/metrics"),
     ] {
         let (status, answer) = serving.ask(method, path, "of-acme");
         assert_eq!(status, 404, "{method} {path}: {answer}");
@@ -215,10 +217,18 @@ fn a_tenant_sees_and_touches_nothing_of_another() {
             &path.replace("other", "nobody").replace(&run_id, "none"),
             "of-acme",
         );
-        if path != "/metrics" {
-            assert_eq!((status, absent), (404, answer), "{method} {path}");
-        }
+        assert_eq!((status, absent), (404, answer), "{method} {path}");
     }
+    let (_, own) = serving.raw("GET", "/metrics", "of-other", "");
+    assert!(
+        own.contains("dativo_runs_succeeded_total{tenant=\"other\"} 1"),
+        "{own}"
+    );
+    let (_, own) = serving.raw("GET", "/metrics", "of-acme", "");
+    assert!(
+        !own.contains("other") && !own.contains("up_seconds"),
+        "{own}"
+    );
     assert_eq!(serving.ask("GET", &run, "of-other").0, 200);
     let (_, runs) = serving.ask("GET", "/api/v1/runs?tenant=other", "of-acme");
     assert_eq!(runs["runs"], json!([]));
@@ -450,8 +460,8 @@ fn kills_at_random_times_lose_and_double_nothing_and_no_job_stands_still() {
         let (_, metrics) = serving.raw("GET", "/metrics", &serving.token, "");
         let line = metrics
             .lines()
-            .find(|line| line.starts_with("dativo_runs_succeeded_total"));
-        let runs: u64 = line.unwrap().rsplit_once(' ').unwrap().1.parse().unwrap();
+            .find(|line| line.starts_with("dativo_runs_succeeded_total{"));
+        let runs: u64 = line?.rsplit_once(' ').unwrap().1.parse().unwrap();
         (runs >= 2).then_some(())
     });
     let unfinished = serving.get("/api/v1/runs?status=pending");

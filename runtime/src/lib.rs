@@ -19,3 +19,5 @@ pub mod report;
 pub mod runs;
 pub mod seal;
 pub mod serve;
+pub mod telemetry;
+pub mod trace;

@@ -20,9 +20,15 @@ pub struct Serving {
 impl Serving {
     /// `dativo-wasm serve` of `dir/jobs`, at a free port.
     pub fn start(dir: &TestDir, more: &[&str]) -> Self {
+        Self::start_with(dir, more, &[])
+    }
+
+    /// The same, with variables of the environment.
+    pub fn start_with(dir: &TestDir, more: &[&str], variables: &[(&str, &str)]) -> Self {
         let mut arguments = vec!["serve", "--jobs", "jobs", "--listen", "127.0.0.1:0"];
         arguments.extend(more);
         let mut child = command(dir, &arguments)
+            .envs(variables.iter().copied())
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())

@@ -140,22 +140,26 @@ pub fn link(linker: &mut Linker<State>, granted: &Granted) -> wasmtime::Result<(
     imports::types::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::data::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
     imports::log::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    imports::json::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
-    imports::parquet::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+    imports::json::add_to_linker::<_, HasSelf<_>>(linker, |state| state.calling("json"))?;
+    imports::parquet::add_to_linker::<_, HasSelf<_>>(linker, |state| state.calling("parquet"))?;
     if granted.http.is_some() {
-        imports::http::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        imports::http::add_to_linker::<_, HasSelf<_>>(linker, |state| state.calling("http"))?;
     }
     if granted.iceberg.is_some() {
-        imports::iceberg::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        imports::iceberg::add_to_linker::<_, HasSelf<_>>(linker, |state| state.calling("iceberg"))?;
     }
     if granted.kms.is_some() {
-        imports::kms::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        imports::kms::add_to_linker::<_, HasSelf<_>>(linker, |state| state.calling("kms"))?;
     }
     if granted.object_store.is_some() {
-        imports::object_store::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        imports::object_store::add_to_linker::<_, HasSelf<_>>(linker, |state| {
+            state.calling("object-store")
+        })?;
     }
     if granted.postgres.is_some() {
-        imports::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| state)?;
+        imports::postgres::add_to_linker::<_, HasSelf<_>>(linker, |state| {
+            state.calling("postgres")
+        })?;
     }
     Ok(())
 }

@@ -75,6 +75,9 @@ enum Verb {
         /// How many splits to ask the reader for [default: the job's `parallelism`, or the number of cores]
         #[arg(long, value_name = "N")]
         parallelism: Option<NonZeroU32>,
+        /// Where the summary of each run goes as JSON: a file, line by line, or the URL of a webhook
+        #[arg(long, value_name = "FILE|URL")]
+        summaries: Option<String>,
     },
     /// Run the jobs of a directory when they are due, with an HTTP interface and a page to watch them
     Serve(#[command(flatten)] serve::ServeOptions),
@@ -198,7 +201,11 @@ pub fn execute(cli: Cli) -> u8 {
 
 async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
     match verb {
-        Verb::Run { job, parallelism } => return run::run(&job, parallelism, options).await,
+        Verb::Run {
+            job,
+            parallelism,
+            summaries,
+        } => return run::run(&job, parallelism, summaries.as_deref(), options).await,
         Verb::Serve(serve) => return serve::serve(&serve, options).await,
         Verb::Check { job } => job_verbs::check(&job, options).await,
         Verb::Plan { job, parallelism } => job_verbs::plan(&job, parallelism, options).await,

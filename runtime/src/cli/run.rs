@@ -12,12 +12,26 @@ use crate::component::Stop;
 use crate::error::{Error, Kind};
 use crate::pipeline::{self, Context, Metrics, RunReport};
 use crate::report::{self, Progress};
+use crate::telemetry::Telemetry;
 
 /// Runs `path` and returns the exit code: of the run, or the worst of several.
 pub async fn run(
     path: &Path,
     parallelism: Option<NonZeroU32>,
+    summaries: Option<&str>,
     options: &Options,
+) -> Result<u8, Vec<Error>> {
+    let telemetry = Arc::new(Telemetry::start(summaries).map_err(one)?);
+    let outcome = run_all(path, parallelism, options, &telemetry).await;
+    telemetry.close().await;
+    outcome
+}
+
+async fn run_all(
+    path: &Path,
+    parallelism: Option<NonZeroU32>,
+    options: &Options,
+    telemetry: &Arc<Telemetry>,
 ) -> Result<u8, Vec<Error>> {
     let (switch, stop) = Stop::switch();
     let mut signals = Signals::new().map_err(one)?;
@@ -29,7 +43,7 @@ pub async fn run(
         std::process::exit(i32::from(Kind::Cancelled.exit_code()));
     });
     if !path.is_dir() {
-        return match run_one(path, parallelism, options, &stop).await {
+        return match run_one(path, parallelism, options, telemetry, &stop).await {
             Ok(report) => {
                 show(&report, options);
                 Ok(exit_code(&report))
@@ -48,7 +62,7 @@ pub async fn run(
         if stop.is_requested() {
             break;
         }
-        match run_one(&job, parallelism, options, &stop).await {
+        match run_one(&job, parallelism, options, telemetry, &stop).await {
             Ok(report) => {
                 if !options.json {
                     report::run(&report);
@@ -80,6 +94,7 @@ async fn run_one(
     job: &Path,
     parallelism: Option<NonZeroU32>,
     options: &Options,
+    telemetry: &Arc<Telemetry>,
     stop: &Stop,
 ) -> Result<RunReport, Vec<Error>> {
     let ready = options.ready(job).await?;
@@ -89,6 +104,7 @@ async fn run_one(
         beginning: None,
         store: options.store()?,
         metrics: metrics.clone(),
+        telemetry: telemetry.clone(),
         parallelism: splits(parallelism, ready.parallelism),
         stop: stop.clone(),
     };

@@ -16,6 +16,7 @@ use crate::job::LoadOptions;
 use crate::report;
 use crate::serve::api::{self, Tokens};
 use crate::serve::{Capacity, Server, Settings};
+use crate::telemetry::Telemetry;
 
 /// The part of the machine's memory that runs may take where `--memory` does not say.
 const MEMORY_PART: f64 = 0.8;
@@ -40,6 +41,9 @@ pub struct ServeOptions {
     /// How long active runs may go on after SIGTERM; a second signal stops them at once
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     drain: Duration,
+    /// Where the summary of each run goes as JSON: a file, line by line, or the URL of a webhook
+    #[arg(long, value_name = "FILE|URL")]
+    summaries: Option<String>,
 }
 
 pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Error>> {
@@ -78,6 +82,7 @@ pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Er
         settings,
         options.store()?,
         options.components()?,
+        Telemetry::start(serve.summaries.as_deref()).map_err(one)?,
     ));
     let (listener, address) = api::listen(serve.listen).await.map_err(one)?;
     server.start().await.map_err(one)?;

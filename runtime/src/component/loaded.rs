@@ -244,6 +244,7 @@ impl Loaded {
             reader: ComponentRef::default(),
             writer: ComponentRef::default(),
             instance: self.who(),
+            trace: None,
             secrets: Arc::default(),
         };
         let stop = Stop::never();

@@ -28,6 +28,7 @@ pub use writer::{CommitRecord, ComponentRef, Output, Receipt, Run, WriterInstanc
 
 use crate::error::Result;
 use crate::job::{Limits, Secrets};
+use crate::trace::Trace;
 
 /// The engine and the cache of compiled code: one for the process.
 pub struct Components {
@@ -64,6 +65,8 @@ pub struct Scope {
     pub writer: ComponentRef,
     /// `reader csv, split 1`.
     pub instance: String,
+    /// Where somebody wants to know what it calls.
+    pub trace: Option<Arc<Trace>>,
     pub secrets: Arc<Secrets>,
 }
 

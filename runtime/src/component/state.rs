@@ -14,6 +14,7 @@ use super::share::{Account, Shares};
 use crate::capabilities::Granted;
 use crate::error::{Error, Kind, Result};
 use crate::job::Limits;
+use crate::trace::Calls;
 
 /// Handles that an instance may hold at a time. A million idle handles would cost the host some
 /// 100 MB; no connector needs more than one for each open file and batch.
@@ -42,6 +43,15 @@ pub struct State {
     cpu: CpuClock,
     shares: Arc<Shares>,
     account: Arc<Account>,
+    calls: Calls,
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        if let Some(trace) = &self.scope.trace {
+            self.calls.end(&self.scope.instance, trace);
+        }
+    }
 }
 
 impl State {
@@ -91,7 +101,16 @@ impl State {
             },
             shares,
             account,
+            calls: Calls::default(),
         })
+    }
+
+    /// A call into `capability` begins.
+    pub fn calling(&mut self, capability: &'static str) -> &mut Self {
+        if self.scope.trace.is_some() {
+            self.calls.count(capability);
+        }
+        self
     }
 
     /// Starts the clock of a call.

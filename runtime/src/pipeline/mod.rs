@@ -29,6 +29,7 @@ use crate::component::{ReaderInstance, Stop};
 use crate::contract::{Enforcement, Mapping};
 use crate::error::{Error, Kind, Result};
 use crate::runs::{Beginning, JobKey, Outcome, Pending, RunStore};
+use crate::telemetry::Telemetry;
 pub use checker::Checker;
 pub use clean::{Cleaned, clean};
 use commit::LastCommit;
@@ -48,6 +49,7 @@ pub struct Context {
     pub beginning: Option<Beginning>,
     pub store: RunStore,
     pub metrics: Arc<Metrics>,
+    pub telemetry: Arc<Telemetry>,
     /// How many splits the reader is asked for.
     pub parallelism: NonZeroU32,
     /// The user's signal.
@@ -69,8 +71,10 @@ pub fn new_run_id() -> String {
 }
 
 /// Runs a job once, from the state of its last commit, and reports whatever happens.
-pub async fn run(ready: Ready, context: &Context) -> RunReport {
-    let start = Instant::now();
+pub async fn run(mut ready: Ready, context: &Context) -> RunReport {
+    let (start, began) = (Instant::now(), SystemTime::now());
+    let trace = context.telemetry.trace();
+    ready.trace = trace.clone();
     let mut report = RunReport::new(context.run_id.clone(), &ready);
     tracing::info!(
         event = "job_started",
@@ -82,6 +86,9 @@ pub async fn run(ready: Ready, context: &Context) -> RunReport {
     let outcome = attempt(ready, context, &mut report).await;
     report.set_http(&http);
     report.finish(outcome, &context.metrics, start.elapsed());
+    context
+        .telemetry
+        .run_ended(&report, began, trace.as_deref());
     tracing::info!(
         event = "job_finished",
         run_id = report.run_id,
@@ -159,9 +166,15 @@ async fn transfer(
         .open_reader(&run.id, name, settled.state.as_deref(), guard.stop())
         .await?;
     let schema = planner.schema().await?;
+    tracing::debug!(event = "extractor_initialized", run_id = run.id);
     let contract = enforcement(&ready, &schema, report)?;
     let splits = splits(&mut planner, context.parallelism, &ready).await?;
     if splits.is_empty() {
+        tracing::info!(
+            event = "no_batches_extracted",
+            run_id = run.id,
+            tenant = run.tenant
+        );
         return Ok(Outcome::Empty);
     }
     let state = settled.state;
@@ -175,6 +188,12 @@ async fn transfer(
     });
 
     report.splits = splits.len();
+    tracing::info!(
+        event = "extraction_started",
+        run_id = shared.run.id,
+        tenant = shared.run.tenant,
+        splits = report.splits
+    );
     // A signal that came while the last split was prepared still stops the run; after this, it commits.
     let staged = stage(&shared, splits, &mut planner, context, guard, report).await;
     let pending = match staged.and_then(|pending| guard.reason().map_or(Ok(pending), Err)) {
@@ -186,6 +205,12 @@ async fn transfer(
         }
     };
     drop(planner);
+    tracing::info!(
+        event = "extraction_complete",
+        run_id = shared.run.id,
+        tenant = shared.run.tenant,
+        rows = context.metrics.totals().rows_read
+    );
     crash::point("before-pending");
     if let Err(error) = context.store.record_pending(&shared.run.id, &pending) {
         // It may have been recorded, where the answer was lost: half of what it would publish is nothing to commit.
@@ -196,10 +221,24 @@ async fn transfer(
     crash::point("pending");
     let committed = settle::commit(&shared.ready, &context.store, &shared.run, &pending)
         .await
-        .map_err(|failed| Failed {
-            error: failed.error,
-            is_clean: failed.is_over,
+        .map_err(|failed| {
+            tracing::warn!(
+                event = "commit_failed",
+                run_id = shared.run.id,
+                tenant = shared.run.tenant,
+                problem = failed.error.message()
+            );
+            Failed {
+                error: failed.error,
+                is_clean: failed.is_over,
+            }
         })?;
+    tracing::info!(
+        event = "commit_success",
+        run_id = shared.run.id,
+        tenant = shared.run.tenant,
+        files = committed.receipt.outputs.len()
+    );
     crash::point("committed");
     report.set_committed(&committed, context.metrics.totals());
     report.set_state(

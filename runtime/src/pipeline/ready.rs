@@ -16,6 +16,7 @@ use crate::job::{self, Draft, Endpoint, Implementation, Job, Limits, Secrets};
 use crate::plan::{ComponentPlan, Facts, Plan};
 use crate::plugins::Plugins;
 use crate::runs::JobKey;
+use crate::trace::Trace;
 
 /// A job that is ready to run.
 pub struct Ready {
@@ -31,6 +32,8 @@ pub struct Ready {
     pub parallelism: Option<NonZeroU32>,
     pub limits: Limits,
     cpu: CpuShare,
+    /// What its instances write down of themselves.
+    pub trace: Option<Arc<Trace>>,
     pub secrets: Arc<Secrets>,
 }
 
@@ -116,6 +119,7 @@ impl Ready {
                         .cpu_milli
                         .map(|milli| f64::from(milli) / 1000.0),
                 },
+                trace: None,
                 secrets,
             }),
             (reader, writer, dead_letter) => {
@@ -204,6 +208,7 @@ impl Ready {
                 reader: self.reader.component.reference(),
                 writer: self.writer.component.reference(),
                 instance,
+                trace: self.trace.clone(),
                 secrets: self.secrets.clone(),
             },
             limits: self.limits.clone(),

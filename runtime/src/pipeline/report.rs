@@ -12,6 +12,7 @@ use crate::capabilities::http;
 use crate::component::{ComponentRef, Output};
 use crate::contract::{Contract, Tally};
 use crate::error::{Error, Kind, Result};
+use crate::plan::{ComponentPlan, Grant, Plan};
 
 /// The summary of a run.
 #[derive(Debug, Serialize)]
@@ -34,6 +35,8 @@ pub struct RunReport {
     pub outputs: Vec<Output>,
     /// The code that ran: the reader, then the writer.
     pub components: Vec<ComponentRef>,
+    /// What it could reach, as `plan` prints it: the grants of the reader, of the writer and of the dead letter's.
+    pub grants: Vec<Reach>,
     pub contract: Option<Terms>,
     /// Which rules the rejected rows broke, the most frequent first.
     pub rejected: Vec<Tally>,
@@ -56,6 +59,28 @@ pub struct RunReport {
     pub peak_memory_bytes: u64,
     #[serde(serialize_with = "error_json")]
     pub error: Option<Error>,
+}
+
+/// One grant of a component.
+#[derive(Debug, Serialize)]
+pub struct Reach {
+    pub component: String,
+    #[serde(flatten)]
+    pub grant: Grant,
+}
+
+fn reach(plan: &Plan) -> Vec<Reach> {
+    let sides = [&plan.reader, &plan.writer]
+        .into_iter()
+        .chain(&plan.dead_letter);
+    let reach = |side: &ComponentPlan| {
+        let granted = side.granted.iter().map(|grant| Reach {
+            component: side.component.clone(),
+            grant: grant.clone(),
+        });
+        granted.collect::<Vec<_>>()
+    };
+    sides.flat_map(reach).collect()
 }
 
 /// The contract that a run was held to.
@@ -112,6 +137,7 @@ impl RunReport {
                 ready.reader.component.reference(),
                 ready.writer.component.reference(),
             ],
+            grants: reach(&ready.plan),
             contract: ready.contract.as_deref().map(Terms::of),
             rejected: Vec::new(),
             dead_letter: Vec::new(),
@@ -135,6 +161,18 @@ impl RunReport {
         self.bytes_written = receipt.outputs.iter().map(|output| output.bytes).sum();
         self.outputs = receipt.outputs.clone();
         self.details = receipt.details.clone();
+    }
+
+    /// What is kept and told of a run: counts and words, not the state and the list of files, which the target has.
+    pub fn summary(&self) -> Value {
+        let mut summary = json!(self);
+        if let Some(summary) = summary.as_object_mut() {
+            for key in ["state", "outputs", "details", "dead_letter", "recovered"] {
+                summary.remove(key);
+            }
+            summary.insert("files".to_owned(), json!(self.outputs.len()));
+        }
+        summary
     }
 
     /// A component's state is text; where it is JSON it is shown as such.

@@ -7,7 +7,7 @@
 use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use arrow::datatypes::SchemaRef;
 
@@ -21,6 +21,7 @@ use crate::component::{Batches, ReaderInstance, Run, Stop, WriterInstance};
 use crate::contract::{Bad, Checked, Enforcement};
 use crate::data::{Batch, batch_bytes};
 use crate::error::{Error, Kind, Result};
+use crate::trace::{Span, What};
 
 /// A reader that yields this many batches without a row is taken for stuck.
 const MAX_EMPTY_BATCHES: u32 = 10_000;
@@ -84,6 +85,30 @@ impl From<Error> for Failed {
 
 /// Reads `split` and stages its rows; again from its start where its source is lost.
 pub async fn transfer(
+    shared: Arc<Shared>,
+    index: u32,
+    split: String,
+    metrics: Arc<SplitMetrics>,
+) -> Result<Done> {
+    let (trace, start, counts) = (
+        shared.ready.trace.clone(),
+        SystemTime::now(),
+        metrics.clone(),
+    );
+    let done = attempts(shared, index, split, metrics).await;
+    if let Some(trace) = trace {
+        let what = What::Split {
+            index,
+            rows: counts.rows_written.load(Relaxed),
+            error: done.as_ref().err().map(|error| error.kind().name()),
+        };
+        let end = SystemTime::now();
+        trace.add(Span { what, start, end });
+    }
+    done
+}
+
+async fn attempts(
     shared: Arc<Shared>,
     index: u32,
     split: String,

@@ -165,7 +165,7 @@ async fn bounded(request: Request, next: Next) -> Response {
 }
 
 /// The jobs that there are, and files that are none.
-#[utoipa::path(get, path = "/api/v1/jobs", responses((status = 200, body = Jobs), (status = 401, body = Problem), (status = 429, body = Problem)))]
+#[utoipa::path(get, path = "/api/v1/jobs", responses((status = 200, body = Jobs), (status = 401, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 async fn list_jobs(State(api): State<Api>, Extension(caller): Extension<Caller>) -> Json<Jobs> {
     Json(Jobs::new(
         api.server.jobs(caller.tenant()),
@@ -175,7 +175,7 @@ async fn list_jobs(State(api): State<Api>, Extension(caller): Extension<Caller>)
 
 /// One job.
 #[utoipa::path(get, path = "/api/v1/jobs/{tenant}/{job}", params(("tenant" = String, Path), ("job" = String, Path)),
-    responses((status = 200, body = Job), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
+    responses((status = 200, body = Job), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 async fn get_job(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -188,7 +188,7 @@ async fn get_job(
 
 /// Begins a run now, or as soon as there is room.
 #[utoipa::path(post, path = "/api/v1/jobs/{tenant}/{job}/runs", params(("tenant" = String, Path), ("job" = String, Path)),
-    responses((status = 202, body = Triggered), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem)))]
+    responses((status = 202, body = Triggered), (status = 401, body = Problem), (status = 404, body = Problem), (status = 409, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 async fn trigger(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -232,7 +232,7 @@ struct RunsQuery {
 
 /// Runs, the newest first.
 #[utoipa::path(get, path = "/api/v1/runs", params(RunsQuery),
-    responses((status = 200, body = Runs), (status = 400, body = Problem), (status = 401, body = Problem), (status = 429, body = Problem)))]
+    responses((status = 200, body = Runs), (status = 400, body = Problem), (status = 401, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 async fn list_runs(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -258,7 +258,7 @@ async fn list_runs(
 
 /// One run, with its report where it ended.
 #[utoipa::path(get, path = "/api/v1/runs/{run_id}", params(("run_id" = String, Path)),
-    responses((status = 200, body = Run), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
+    responses((status = 200, body = Run), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 async fn get_run(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -279,7 +279,7 @@ async fn get_run(
 
 /// Stops a run that is active, within seconds where another process has it.
 #[utoipa::path(post, path = "/api/v1/runs/{run_id}/cancel", params(("run_id" = String, Path)),
-    responses((status = 202), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem)))]
+    responses((status = 202), (status = 401, body = Problem), (status = 404, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 async fn cancel(
     State(api): State<Api>,
     Extension(caller): Extension<Caller>,
@@ -301,8 +301,8 @@ async fn cancel(
 }
 
 /// Whether a text is a valid job file. Nothing of it is kept.
-#[utoipa::path(post, path = "/api/v1/validate", request_body(content = String, content_type = "text/plain"),
-    responses((status = 200, body = Validated), (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem)))]
+#[utoipa::path(post, path = "/api/v1/validate", request_body(content = Option<String>, content_type = "text/plain"),
+    responses((status = 200, body = Validated), (status = 400, body = Problem), (status = 401, body = Problem), (status = 413, body = Problem), (status = 429, body = Problem), (status = 503, body = Problem)))]
 async fn validate(
     Extension(caller): Extension<Caller>,
     body: Result<String, axum::extract::rejection::StringRejection>,

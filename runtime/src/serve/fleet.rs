@@ -31,6 +31,8 @@ pub struct Fleet {
 /// What one file came to.
 struct File {
     stamp: Stamp,
+    /// Of the operator's file on the tenant that the job named.
+    of_tenant: Option<Stamp>,
     read: Instant,
     found: Found,
 }
@@ -118,7 +120,7 @@ impl Fleet {
             let is_same = known.is_some_and(|file| {
                 let is_stale =
                     matches!(file.found, Found::Broken(_)) && file.read.elapsed() > AGAIN;
-                file.stamp == stamp && !is_stale
+                file.stamp == stamp && !is_stale && file.of_tenant == self.tenant_stamp(&file.found)
             });
             if is_same {
                 continue;
@@ -133,6 +135,7 @@ impl Fleet {
             };
             let file = File {
                 stamp,
+                of_tenant: self.tenant_stamp(&found),
                 read: Instant::now(),
                 found,
             };
@@ -185,6 +188,15 @@ impl Fleet {
                     errors: errors.clone(),
                 }),
             })
+    }
+
+    /// What a job may use is in the file on its tenant.
+    fn tenant_stamp(&self, found: &Found) -> Option<Stamp> {
+        let (Found::Job(entry), Some(dir)) = (found, &self.options.tenants_dir) else {
+            return None;
+        };
+        let file = dir.join(format!("{}.yaml", entry.key.tenant));
+        std::fs::metadata(file).ok().map(|found| Stamp::of(&found))
     }
 
     /// Whose folder a file is in.

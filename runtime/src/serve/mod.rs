@@ -9,7 +9,7 @@ mod fleet;
 mod timetable;
 mod views;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -26,10 +26,11 @@ use timetable::{Action, Before, Cause, Ended, Start, Timetable};
 use crate::component::{Components, Stop};
 use crate::error::{Error, Kind, Result, Retry};
 use crate::job::{self, LoadOptions};
-use crate::pipeline::{self, Context, Metrics, Ready, RunReport};
+use crate::pipeline::{self, Context, Metrics, Ready};
 use crate::plugins::Plugins;
 use crate::report::errors;
 use crate::runs::{Beginning, Due, JobKey, Outcome, RunStore};
+use crate::telemetry::Telemetry;
 
 /// How often the directory is looked at.
 const SCAN_EVERY: Duration = Duration::from_secs(2);
@@ -49,6 +50,7 @@ pub struct Server {
     settings: Settings,
     store: RunStore,
     components: Components,
+    telemetry: Arc<Telemetry>,
     fleet: Mutex<Fleet>,
     inner: Mutex<Inner>,
     /// Something changed that the loop should look at.
@@ -65,10 +67,17 @@ struct Inner {
     active: HashMap<JobKey, Active>,
     /// No further run begins.
     is_draining: bool,
-    counts: Counts,
+    counts: BTreeMap<String, Counts>,
 }
 
-/// Since the process started.
+impl Inner {
+    /// What is counted of a tenant.
+    fn counts(&mut self, tenant: &str) -> &mut Counts {
+        self.counts.entry(tenant.to_owned()).or_default()
+    }
+}
+
+/// Of one tenant, since the process started.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Counts {
     pub succeeded: u64,
@@ -77,6 +86,8 @@ pub struct Counts {
     pub skipped: u64,
     pub rows_written: u64,
     pub bytes_written: u64,
+    /// That runs took.
+    pub milliseconds: u64,
 }
 
 /// A run that waits for its turn or goes on.
@@ -93,7 +104,12 @@ struct Active {
 }
 
 impl Server {
-    pub fn new(settings: Settings, store: RunStore, components: Components) -> Self {
+    pub fn new(
+        settings: Settings,
+        store: RunStore,
+        components: Components,
+        telemetry: Telemetry,
+    ) -> Self {
         Self {
             fleet: Mutex::new(Fleet::new(&settings.jobs, settings.options.clone())),
             inner: Mutex::new(Inner {
@@ -102,11 +118,12 @@ impl Server {
                 entries: HashMap::new(),
                 active: HashMap::new(),
                 is_draining: false,
-                counts: Counts::default(),
+                counts: BTreeMap::new(),
             }),
             settings,
             store,
             components,
+            telemetry: Arc::new(telemetry),
             changed: Notify::new(),
             ended: Notify::new(),
             started: Instant::now(),
@@ -141,6 +158,7 @@ impl Server {
             }
         }
         self.drain(&mut now).await;
+        self.telemetry.close().await;
         tracing::info!(event = "orchestrator_stopped");
     }
 
@@ -219,7 +237,7 @@ impl Server {
                     }
                 }
                 Action::Skipped(key, due) => {
-                    inner.counts.skipped += 1;
+                    inner.counts(&key.tenant).skipped += 1;
                     tracing::warn!(event = "schedule_skipped", tenant = key.tenant, job = key.job, due = %due, "the run before has not ended");
                 }
             }
@@ -254,7 +272,7 @@ impl Server {
             }
             Err(error) => {
                 self.refuse(&start, &active.run_id, &[error]);
-                inner.counts.failed += 1;
+                inner.counts(&key.tenant).failed += 1;
                 inner.timetable.ended(&key, Ended::Badly, Utc::now());
             }
         }
@@ -317,6 +335,7 @@ impl Server {
             beginning: Some(beginning(&start)),
             store: self.store.clone(),
             metrics: active.metrics,
+            telemetry: self.telemetry.clone(),
             parallelism: ready
                 .parallelism
                 .unwrap_or_else(pipeline::default_parallelism),
@@ -328,7 +347,10 @@ impl Server {
         {
             return ended;
         }
-        if let Err(error) = self.store.record_report(run_id, &kept(&report)) {
+        if let Err(error) = self
+            .store
+            .record_report(run_id, &report.summary().to_string())
+        {
             tracing::warn!(
                 run_id,
                 problem = error.message(),
@@ -336,12 +358,14 @@ impl Server {
             );
         }
         let mut inner = self.lock();
-        inner.counts.rows_written += report.rows_written;
-        inner.counts.bytes_written += report.bytes_written;
+        let counts = inner.counts(&key.tenant);
+        counts.rows_written += report.rows_written;
+        counts.bytes_written += report.bytes_written;
+        counts.milliseconds += report.duration_ms;
         match &report.error {
-            None => inner.counts.succeeded += 1,
-            Some(error) if error.kind() == Kind::Cancelled => inner.counts.cancelled += 1,
-            Some(_) => inner.counts.failed += 1,
+            None => counts.succeeded += 1,
+            Some(error) if error.kind() == Kind::Cancelled => counts.cancelled += 1,
+            Some(_) => counts.failed += 1,
         }
         ended(report.error.as_ref())
     }
@@ -384,9 +408,11 @@ impl Server {
         );
         let kept = self.store.begin(&start.key, run_id, Some(&beginning(start))).and_then(|_lease| {
             self.store.finish(run_id, &Outcome::failed(first))?;
-            let report = json!({ "run_id": run_id, "status": "failed", "errors": errors::list_json(errors)["errors"], "error": errors::to_json(first) });
+            let report = json!({ "run_id": run_id, "job": start.key.job, "tenant": start.key.tenant, "status": "failed", "errors": errors::list_json(errors)["errors"], "error": errors::to_json(first) });
+            self.telemetry.summary(&report.to_string());
             self.store.record_report(run_id, &report.to_string())
         });
+        self.lock().counts(&start.key.tenant).failed += 1;
         if let Err(error) = kept {
             return self
                 .not_begun(start, run_id, &error)
@@ -475,19 +501,6 @@ fn unknown(start: Start, error: &Error) -> Ended {
         "the run did not begin"
     );
     Ended::Unknown(start)
-}
-
-/// What is kept of a report: counts and words, not the state and the list of files, which the target has.
-fn kept(report: &RunReport) -> String {
-    let mut kept = json!(report);
-    if let Some(kept) = kept.as_object_mut() {
-        let files = report.outputs.len();
-        for key in ["state", "outputs", "details", "dead_letter", "recovered"] {
-            kept.remove(key);
-        }
-        kept.insert("files".to_owned(), json!(files));
-    }
-    kept.to_string()
 }
 
 /// What the end of a run means for the next one.

@@ -99,14 +99,22 @@ impl Server {
         &self.store
     }
 
-    /// Counts, jobs, active runs, runs that wait, and memory that active ones may take.
-    pub fn figures(&self) -> (Counts, usize, usize, usize, u64, Duration) {
+    /// What was counted, by tenant; of one alone, or of all.
+    pub fn counts(&self, tenant: Option<&str>) -> Vec<(String, Counts)> {
+        let inner = self.lock();
+        let known = inner.counts.iter();
+        let own = known.filter(|(known, _)| tenant.is_none_or(|tenant| tenant == *known));
+        own.map(|(known, counts)| (known.clone(), *counts))
+            .collect()
+    }
+
+    /// Jobs, active runs, runs that wait, and memory that active ones may take.
+    pub fn figures(&self) -> (usize, usize, usize, u64, Duration) {
         let inner = self.lock();
         let waiting = inner.admission.waiting();
         let memory = inner.admission.memory_bytes();
         let active = inner.active.len() - waiting.min(inner.active.len());
         (
-            inner.counts,
             inner.entries.len(),
             active,
             waiting,

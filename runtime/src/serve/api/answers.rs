@@ -174,8 +174,22 @@ pub struct Run {
     files: Option<u64>,
     warnings: Vec<String>,
     components: Vec<Component>,
+    /// What it could reach. A path is cut to its last name.
+    grants: Vec<Reach>,
     error: Option<Fault>,
     active: Option<ActiveRun>,
+}
+
+/// One grant of a component, as `dativo-wasm plan` prints it.
+#[derive(Serialize, ToSchema)]
+pub struct Reach {
+    component: String,
+    capability: String,
+    target: String,
+    /// The key of the job that says so.
+    origin: String,
+    /// The pattern of the operator that covers it, where there are such.
+    allowed_by: Option<String>,
 }
 
 /// The code that ran.
@@ -280,6 +294,7 @@ impl Run {
         let number = |key: &str| report[key].as_u64();
         let texts = report["warnings"].as_array().into_iter().flatten();
         let components = report["components"].as_array().into_iter().flatten();
+        let grants = report["grants"].as_array().into_iter().flatten();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let row = listed.row;
         let error = match &report["error"] {
@@ -328,6 +343,15 @@ impl Run {
                     digest: text(&component["digest"]),
                 })
                 .collect(),
+            grants: grants
+                .map(|grant| Reach {
+                    component: text(&grant["component"]),
+                    capability: text(&grant["capability"]),
+                    target: without_paths(&text(&grant["target"])),
+                    origin: text(&grant["origin"]),
+                    allowed_by: grant["allowed_by"].as_str().map(without_paths),
+                })
+                .collect(),
             error,
             active: active.map(ActiveRun::from),
         }
@@ -353,6 +377,7 @@ impl Run {
             files: None,
             warnings: Vec::new(),
             components: Vec::new(),
+            grants: Vec::new(),
             error: None,
             active: Some(active.into()),
         }
