@@ -58,7 +58,8 @@ pub fn job(
     // Without a tenant there is no telling which secrets may be seen.
     let tenant = spec.tenant_id?;
     let mut resolver = Resolver::new(options.secrets_dir.as_deref(), &tenant)
-        .without_environment(options.without_environment);
+        .without_environment(options.without_environment)
+        .with_command(operators.secrets_command, &tenant);
     let source = source.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let target = target.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let http = builder.http(spec.http.unwrap_or_default(), &mut resolver);

@@ -14,6 +14,7 @@ mod endpoints;
 mod http;
 mod implementation;
 #[cfg(test)]
+mod provider;
 mod reference;
 mod schedule;
 mod secrets;

@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use super::implementation::Refusal;
+use super::provider;
 use super::written::{Place, Traces, Unfit, is_sendable, traces, write};
 
 /// What a reference starts with.
@@ -154,8 +155,10 @@ fn replace(text: &str, pairs: &[(&str, &str)]) -> String {
 pub struct Resolver {
     /// The tenant's own directory of files.
     directory: Option<PathBuf>,
-    /// Nothing for a name that was refused.
     without_environment: bool,
+    /// The operator's command, which stands in place of both, and the tenant.
+    command: Option<(Vec<String>, String)>,
+    /// Nothing for a name that was refused.
     found: BTreeMap<String, Option<Secret>>,
 }
 
@@ -165,6 +168,7 @@ impl Resolver {
         Self {
             directory: directory.map(|dir| dir.join(tenant)),
             without_environment: false,
+            command: None,
             found: BTreeMap::new(),
         }
     }
@@ -176,6 +180,13 @@ impl Resolver {
             without_environment,
             ..self
         }
+    }
+
+    /// Values come from a command of the operator's alone, where there is one.
+    #[must_use]
+    pub fn with_command(self, command: Option<Vec<String>>, tenant: &str) -> Self {
+        let command = command.map(|command| (command, tenant.to_owned()));
+        Self { command, ..self }
     }
 
     /// `text` with a placeholder for every reference, and what is wrong with the others beside the
@@ -229,6 +240,13 @@ impl Resolver {
     }
 
     fn read(&self, name: &str) -> Result<String, Refusal> {
+        if let Some((command, tenant)) = &self.command {
+            return provider::ask(command, tenant, name, MAX_BYTES).map_err(|why| Refusal {
+                message: format!("secret `{name}` cannot be had: {why}"),
+                hint: "the operator looks at `secrets.command` in the file on the tenant"
+                    .to_owned(),
+            });
+        }
         let file = self
             .directory
             .as_ref()

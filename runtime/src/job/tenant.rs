@@ -27,6 +27,16 @@ struct TenantSpec {
     grants: Option<BTreeMap<String, Vec<String>>>,
     /// The components that its jobs may use: `csv`, or `orders@sha256:…`.
     components: Option<Vec<String>>,
+    /// Where the values of `${SECRET:NAME}` come from, in place of `--secrets` and the environment.
+    secrets: Option<SecretsSpec>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct SecretsSpec {
+    /// A program and its arguments, with `{tenant}` and `{name}` in them. What it prints is the value.
+    #[schemars(length(min = 1))]
+    command: Vec<String>,
 }
 
 #[derive(Debug, Default, Deserialize, JsonSchema)]
@@ -72,6 +82,8 @@ pub struct Tenant {
     /// For `target` of its jobs.
     pub target: Map<String, Value>,
     pub policy: TenantPolicy,
+    /// The program that knows its secrets, and its arguments.
+    pub secrets_command: Option<Vec<String>>,
 }
 
 /// What a tenant's jobs may do at the most. By default, what they say.
@@ -195,6 +207,7 @@ pub fn load(dir: &Path, tenant: &str, problems: &mut Vec<Error>) -> Tenant {
             grants: spec.grants,
             components: spec.components,
         },
+        secrets_command: spec.secrets.map(|secrets| secrets.command),
     }
 }
 

@@ -4,6 +4,7 @@
 
 mod answers;
 mod auth;
+mod listener;
 mod metrics;
 mod page;
 
@@ -24,6 +25,7 @@ use utoipa::{IntoParams, OpenApi};
 use answers::{Job, Jobs, Problem, Run, Runs, Triggered, Validated};
 pub use auth::Tokens;
 use auth::{Caller, Limiter};
+use listener::Bounded;
 
 use super::Server;
 use crate::component::Stop;
@@ -84,7 +86,7 @@ pub async fn answer(listener: TcpListener, server: Arc<Server>, tokens: Tokens, 
         tokens: Arc::new(tokens),
         limiter: Arc::default(),
     };
-    let served = axum::serve(listener, router(api))
+    let served = axum::serve(Bounded::new(listener), router(api))
         .with_graceful_shutdown(async move { stop.requested().await });
     if let Err(error) = served.await {
         tracing::error!(problem = %error, "the HTTP interface ended");
