@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::print_stdout)]
 
+mod compiler;
 mod connectors;
 mod contracts;
 mod csv;

@@ -12,8 +12,6 @@ import tempfile
 import threading
 import time
 
-binary, jobs, runs = os.path.abspath(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
-
 JOB = """tenant_id: {tenant}
 name: job-{number}
 schedule: {{ interval: "17 3 * * *", jitter: 10m }}
@@ -25,9 +23,9 @@ target: {{ writer: {{ type: custom, implementation: discard }} }}
 
 
 class Serving:
-    def __init__(self, folder):
+    def __init__(self, folder, binary, more=()):
         self.process = subprocess.Popen(
-            [binary, "serve", "--jobs", "jobs", "--listen", "127.0.0.1:0", "--summaries", "summaries.jsonl"], cwd=folder,
+            [binary, "serve", "--jobs", "jobs", "--listen", "127.0.0.1:0", "--summaries", "summaries.jsonl", *more], cwd=folder,
             stderr=subprocess.PIPE, text=True)
         began = time.monotonic()
         line = ""
@@ -38,6 +36,8 @@ class Serving:
         self.ready = time.monotonic() - began
         self.address, self.token = re.search(r"http://([^/]+)/#token=(\w+)", line).groups()
         self.ended = {}
+        # What nobody reads would hold up whoever writes it.
+        threading.Thread(target=self.process.stderr.read, daemon=True).start()
         threading.Thread(target=self.follow, args=(f"{folder}/summaries.jsonl",), daemon=True).start()
 
     def follow(self, file):
@@ -108,33 +108,38 @@ def spread(values):
     return f"{cuts[49]:.1f} | {cuts[98]:.1f}"
 
 
-assert jobs >= 2 * runs + 20, "each run is of another job"
-with tempfile.TemporaryDirectory() as folder:
-    prepare(folder, 0)
-    empty = Serving(folder)
-    without = empty.resident()
-    empty.stop()
-with tempfile.TemporaryDirectory() as folder:
-    tenants = prepare(folder, jobs)
-    serving = Serving(folder)
-    idle = serving.resident()
-    print(f"`serve` with {jobs:,} jobs of {tenants:,} tenants on {os.cpu_count()} cores: ready in {serving.ready:.1f} s, "
-          f"{(idle - without) / jobs:.1f} KiB for each idle job ({without / 1024:.0f} MiB without jobs, {idle / 1024:.0f} MiB with).\n")
-    connection = serving.connect()
-    for number in range(20):
-        one(serving, connection, f"t{number % tenants}", number)
-    alone = [one(serving, connection, f"t{n % tenants}", n) for n in range(20, 20 + runs)]
+def main(binary, jobs, runs):
+    assert jobs >= 2 * runs + 20, "each run is of another job"
+    with tempfile.TemporaryDirectory() as folder:
+        prepare(folder, 0)
+        empty = Serving(folder, binary)
+        without = empty.resident()
+        empty.stop()
+    with tempfile.TemporaryDirectory() as folder:
+        tenants = prepare(folder, jobs)
+        serving = Serving(folder, binary)
+        idle = serving.resident()
+        print(f"`serve` with {jobs:,} jobs of {tenants:,} tenants on {os.cpu_count()} cores: ready in {serving.ready:.1f} s, "
+              f"{(idle - without) / jobs:.1f} KiB for each idle job ({without / 1024:.0f} MiB without jobs, {idle / 1024:.0f} MiB with).\n")
+        connection = serving.connect()
+        for number in range(20):
+            one(serving, connection, f"t{number % tenants}", number)
+        alone = [one(serving, connection, f"t{n % tenants}", n) for n in range(20, 20 + runs)]
 
-    def some(worker):
-        own = serving.connect()
-        return [one(serving, own, f"t{n % tenants}", n) for n in range(20 + runs + worker, 20 + 2 * runs, 4)]
+        def some(worker):
+            own = serving.connect()
+            return [one(serving, own, f"t{n % tenants}", n) for n in range(20 + runs + worker, 20 + 2 * runs, 4)]
 
-    began = time.monotonic()
-    with concurrent.futures.ThreadPoolExecutor(4) as pool:
-        together = [taken for list_ in pool.map(some, range(4)) for taken in list_]
-    rate = len(together) / (time.monotonic() - began)
-    serving.stop()
-    print("| ms | p50 | p99 |\n|---|---|---|")
-    print(f"| from asking to the end, one run at a time | {spread([total for total, _ in alone])} |")
-    print(f"| of that, outside of the run | {spread([total - own for total, own in alone])} |")
-    print(f"| from asking to the end, four at a time ({rate:.0f} runs/s) | {spread([total for total, _ in together])} |")
+        began = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            together = [taken for list_ in pool.map(some, range(4)) for taken in list_]
+        rate = len(together) / (time.monotonic() - began)
+        serving.stop()
+        print("| ms | p50 | p99 |\n|---|---|---|")
+        print(f"| from asking to the end, one run at a time | {spread([total for total, _ in alone])} |")
+        print(f"| of that, outside of the run | {spread([total - own for total, own in alone])} |")
+        print(f"| from asking to the end, four at a time ({rate:.0f} runs/s) | {spread([total for total, _ in together])} |")
+
+
+if __name__ == "__main__":
+    main(os.path.abspath(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# `serve` with many small jobs: memory for each idle job, and the time from asking for a run to its end. Prints Markdown (also in
+# `serve` with many small jobs: memory for each idle job, the time from asking for a run to its end, and that time while another tenant
+# attacks. Prints Markdown (also in
 # target/bench/serve.md). `make bench-serve` builds the release binary first.
 #
 # JOBS=10000   job files, of a tenth as many tenants
@@ -8,3 +9,4 @@ set -euo pipefail
 cd "$(dirname "$0")/../.."
 mkdir -p target/bench
 python3 bench/serve/measure.py "${BIN:-target/release/dativo-wasm}" "${JOBS:-10000}" "${RUNS:-500}" | tee target/bench/serve.md
+python3 bench/serve/neighbour.py "${BIN:-target/release/dativo-wasm}" guests/dist/test | tee -a target/bench/serve.md

@@ -139,7 +139,7 @@ enum Verb {
     },
     /// Compiles the component on standard input: what the program starts for those that it does not carry
     #[command(name = compiler::VERB, hide = true)]
-    CompileComponent,
+    CompileComponent { memory_mib: u64, cpu_seconds: u64 },
     /// Print a JSON Schema, for editors
     Schema {
         #[command(subcommand)]
@@ -170,15 +170,19 @@ type Outcome = Result<(), Vec<Error>>;
 
 /// Runs a verb and returns the exit code.
 pub fn execute(cli: Cli) -> u8 {
-    if let Verb::CompileComponent = cli.verb {
-        return compile::compile();
+    if let Verb::CompileComponent {
+        memory_mib,
+        cpu_seconds,
+    } = cli.verb
+    {
+        // Without the threads and signals of the other verbs.
+        return compile::compile(memory_mib, cpu_seconds);
     }
     report::start_logging(cli.options.log);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
-    // Guests hold a thread for up to 10 ms at a time, and file I/O is done on others: two spare
-    // threads keep timers and signals prompt.
+    // Guests hold a thread for up to 10 ms at a time: while some do, the system lets the threads of others go first that wake up.
     let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(threads + 2)
+        .worker_threads(4 * threads + 2)
         .enable_all()
         .build();
     let outcome = match runtime {
@@ -234,7 +238,10 @@ async fn dispatch(verb: Verb, options: &Options) -> Result<u8, Vec<Error>> {
             verify::verify(&what, options).await
         }
         Verb::Verify { what } => verify_table::verify(Path::new(&what), options).await,
-        Verb::CompileComponent => return Ok(compile::compile()),
+        Verb::CompileComponent {
+            memory_mib,
+            cpu_seconds,
+        } => return Ok(compile::compile(memory_mib, cpu_seconds)),
         Verb::Clean { job } => clean::clean(&job, options).await,
         Verb::Schema {
             what: SchemaOf::Job,

@@ -17,9 +17,18 @@ use crate::error::{Error, Kind, Result};
 /// The hidden verb that compiles what it reads.
 pub const VERB: &str = "compile-component";
 
-/// What a child may take: CPython, which is 29 MB of WebAssembly, needs a part of it.
-const MAX_MEMORY_BYTES: u64 = 3 << 30;
-const MAX_CPU_SECONDS: u64 = 120;
+/// What a child may take.
+#[derive(Debug, Clone, Copy)]
+pub struct CompilerLimits {
+    pub memory_mib: u64,
+    pub cpu_seconds: u64,
+}
+
+/// CPython, which is 29 MB of WebAssembly, needs a part of it.
+const LIMITS: CompilerLimits = CompilerLimits {
+    memory_mib: 3 << 10,
+    cpu_seconds: 120,
+};
 const MAX_WALL: Duration = Duration::from_secs(180);
 /// Machine code is some times larger than the component that it is made from.
 const MAX_CODE_BYTES: u64 = 2 << 30;
@@ -42,6 +51,7 @@ pub fn compile_apart(bytes: &[u8]) -> Result<Vec<u8>> {
     // The program that runs, also where its file was replaced.
     let child = Command::new("/proc/self/exe")
         .arg(VERB)
+        .args([LIMITS.memory_mib, LIMITS.cpu_seconds].map(|most| most.to_string()))
         .env_clear()
         .current_dir("/")
         .stdin(Stdio::piped())
@@ -79,7 +89,11 @@ pub fn compile_apart(bytes: &[u8]) -> Result<Vec<u8>> {
 }
 
 /// The child: compiles what comes on `input`, within its limits, and answers machine code on `output`.
-pub fn compile_as_child(mut input: impl Read, mut output: impl Write) -> Result<()> {
+pub fn compile_as_child(
+    limits: CompilerLimits,
+    mut input: impl Read,
+    mut output: impl Write,
+) -> Result<()> {
     let limit = |resource, most| {
         let most = Some(most);
         setrlimit(
@@ -91,8 +105,8 @@ pub fn compile_as_child(mut input: impl Read, mut output: impl Write) -> Result<
         )
     };
     // Of the data that is written to: what is merely reserved costs nothing.
-    limit(Resource::Data, MAX_MEMORY_BYTES)
-        .and_then(|()| limit(Resource::Cpu, MAX_CPU_SECONDS))
+    limit(Resource::Data, limits.memory_mib << 20)
+        .and_then(|()| limit(Resource::Cpu, limits.cpu_seconds))
         .and_then(|()| limit(Resource::Core, 0))
         .map_err(|error| Error::internal("no limits for the compiler").caused_by(error))?;
     let mut bytes = Vec::new();
@@ -143,8 +157,8 @@ fn took_too_much(status: Option<ExitStatus>) -> Error {
     Error::new(
         Kind::ComponentInvalid,
         format!(
-            "the component cannot be compiled with {} GiB of memory and {MAX_CPU_SECONDS} s of CPU time",
-            MAX_MEMORY_BYTES >> 30
+            "the component cannot be compiled with {} MiB of memory and {} s of CPU time",
+            LIMITS.memory_mib, LIMITS.cpu_seconds
         ),
     )
     .caused_by(cause)

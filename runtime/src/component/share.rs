@@ -14,13 +14,16 @@ use std::time::{Duration, Instant};
 use super::engine::TICK;
 
 /// A tenant that did nothing for this long leaves its part to others.
-const IDLE_AFTER: Duration = Duration::from_millis(100);
+const IDLE_AFTER: Duration = Duration::from_millis(50);
 
 /// How fast it is forgotten what a tenant took, as the time after which some third is left.
 const MEMORY: Duration = Duration::from_secs(5);
 
-/// The longest pause: then it is looked again who computes.
+/// The longest pause.
 const LONGEST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How often a guest that pauses looks whether anybody else computes.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// How long guests are counted for.
 const STRETCH: Duration = Duration::from_millis(100);
@@ -121,14 +124,30 @@ impl Shares {
     /// Pays for one tick. The guest is to pause for as long as what this gives lasts, where its tenant has nothing left.
     pub fn pay(
         self: &Arc<Self>,
-        account: &Account,
+        account: &Arc<Account>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
         let pause = self.pay_at(account, self.begun.elapsed())?;
-        let paused = Paused::new(self.clone());
+        let most = lock(&account.balance).share.most;
+        let (paused, account) = (Paused::new(self.clone()), account.clone());
         Some(async move {
-            tokio::time::sleep(pause).await;
-            drop(paused);
+            let end = tokio::time::Instant::now() + pause;
+            while tokio::time::Instant::now() < end {
+                tokio::time::sleep_until(end.min(tokio::time::Instant::now() + LOOK)).await;
+                if most.is_none() && paused.0.is_alone(&account) {
+                    break;
+                }
+            }
         })
+    }
+
+    /// Whether no other tenant computes.
+    fn is_alone(&self, account: &Arc<Account>) -> bool {
+        let now = self.begun.elapsed();
+        let accounts = lock(&self.accounts);
+        let mut others = accounts
+            .values()
+            .filter(|other| !Arc::ptr_eq(other, account));
+        others.all(|other| other.is_idle(now))
     }
 
     /// Whether guests want all processors.
@@ -151,9 +170,7 @@ impl Shares {
         let is_full = self.is_full(now);
         let (mut weights, mut others_least) = (0.0, f64::INFINITY);
         for other in lock(&self.accounts).values() {
-            let idle =
-                now.saturating_sub(Duration::from_micros(other.last.load(Ordering::Relaxed)));
-            if idle > IDLE_AFTER {
+            if other.is_idle(now) {
                 continue;
             }
             let balance = lock(&other.balance);
@@ -166,12 +183,13 @@ impl Shares {
         let mut balance = lock(&account.balance);
         let weight = f64::from(balance.share.weight);
         let is_heavier = balance.taken_at(now) / weight > others_least + CREDIT;
-        let mut rate = self.cores;
+        let (mut rate, mut credit) = (self.cores, CREDIT);
         if is_full && is_heavier {
-            rate *= weight / weights / 2.0;
+            // What was saved while nobody else computed is no reason to hold them up now.
+            (rate, credit) = (rate * weight / weights / 2.0, 0.0);
         }
         rate = rate.min(balance.share.most.unwrap_or(rate));
-        balance.pay(rate, now)
+        balance.pay(rate, credit, now)
     }
 }
 
@@ -192,6 +210,11 @@ impl Drop for Paused {
 }
 
 impl Account {
+    fn is_idle(&self, now: Duration) -> bool {
+        let last = Duration::from_micros(self.last.load(Ordering::Relaxed));
+        now.saturating_sub(last) > IDLE_AFTER
+    }
+
     fn touch(&self, now: Duration) {
         let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
         self.last.store(micros, Ordering::Relaxed);
@@ -205,11 +228,11 @@ impl Balance {
         self.taken * (-passed / MEMORY.as_secs_f64()).exp()
     }
 
-    fn pay(&mut self, rate: f64, now: Duration) -> Option<Duration> {
+    fn pay(&mut self, rate: f64, credit: f64, now: Duration) -> Option<Duration> {
         let tick = TICK.as_secs_f64();
         let passed = now.saturating_sub(self.at).as_secs_f64();
         self.taken = self.taken_at(now) + tick;
-        self.left = (self.left + passed * rate).min(CREDIT) - tick;
+        self.left = (self.left + passed * rate).min(credit) - tick;
         self.at = now;
         let pause = Duration::try_from_secs_f64(-self.left / rate).ok()?;
         (!pause.is_zero()).then_some(pause.min(LONGEST_PAUSE))

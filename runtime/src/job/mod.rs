@@ -13,8 +13,8 @@ mod contracts;
 mod endpoints;
 mod http;
 mod implementation;
-#[cfg(test)]
 mod provider;
+#[cfg(test)]
 mod reference;
 mod schedule;
 mod secrets;
