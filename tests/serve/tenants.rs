@@ -1,6 +1,7 @@
 //! What one tenant tries against another, and against the process that serves both: it ends with the one who tried.
 
 use std::net::TcpStream;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -341,4 +342,94 @@ fn limits_of_a_tenant_count_once_its_file_is_changed() {
         serving.ended(run);
     }
     assert_eq!(serving.terminate(), Some(0));
+}
+
+/// Runs `script` in a namespace where `small` is a disk of 4 MiB, with `$bin` for the program; what it prints.
+fn on_a_small_disk(dir: &TestDir, script: &str) -> String {
+    let mount = format!("mount -t tmpfs -o size=4m tmpfs small && {{ {script}\n}}");
+    let output = Command::new("unshare")
+        .args(["--map-root-user", "--mount", "bash", "-c", &mount])
+        .env("bin", env!("CARGO_BIN_EXE_dativo-wasm"))
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{said}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+#[test]
+fn a_full_disk_is_an_error_of_the_run_and_the_next_one_goes_on() {
+    let dir = folder();
+    std::fs::create_dir(dir.path().join("small")).unwrap();
+    // Some 9 MB that no encoding makes small.
+    let mut state = 1u64;
+    let mut random = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    let rows: String = (0..400_000)
+        .map(|id| format!("{id},{}\n", random()))
+        .collect();
+    dir.write("in/rows.csv", &format!("id,value\n{rows}"));
+    dir.write(
+        "job.yaml",
+        "tenant_id: acme\nparallelism: 1\n\
+         source: { reader: { type: custom, implementation: csv, config: { file_path: in/rows.csv } } }\n\
+         target: { writer: { type: custom, implementation: parquet, config: { path: small/out } } }\n",
+    );
+    let said = on_a_small_disk(
+        &dir,
+        "! $bin run job.yaml --json; find small -type f | wc -l
+         mount -o remount,size=64m small; $bin run job.yaml --json; cp -r small/out out",
+    );
+    let lines: Vec<&str> = said.lines().collect();
+    let failed: Value = serde_json::from_str(lines[0]).unwrap();
+    assert_eq!(failed["status"], "failed", "{failed}");
+    let error = failed["error"].to_string();
+    assert!(
+        error.contains("no space is left") && error.contains("free some space"),
+        "{error}"
+    );
+    assert_eq!(lines[1].trim(), "0", "files are left");
+    let second: Value = serde_json::from_str(lines[2]).unwrap();
+    assert_eq!(
+        (&second["status"], &second["rows_written"]),
+        (&json!("success"), &json!(400_000))
+    );
+    let rows = crate::support::read_parquet("duckdb", &dir.path().join("out"));
+    assert_eq!(rows["rows"], 400_000, "{}", rows["rows"]);
+}
+
+#[test]
+fn a_run_store_on_a_full_disk_begins_no_run_and_stays_sound() {
+    let dir = folder();
+    std::fs::create_dir(dir.path().join("small")).unwrap();
+    put(&dir, 0);
+    dir.write("job.yaml", &job("acme", ""));
+    let said = on_a_small_disk(
+        &dir,
+        "export DATIVO_STATE=sqlite://small/state.db; $bin state show job.yaml --json >/dev/null
+         ! dd if=/dev/zero of=small/filler bs=64k 2>/dev/null; ! $bin run job.yaml --json
+         rm small/filler; $bin run job.yaml --json; $bin state show job.yaml --json",
+    );
+    let lines: Vec<Value> = said
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let error = lines[0]["error"].to_string();
+    assert!(
+        error.contains("unavailable") && error.contains("disk is not full"),
+        "{error}"
+    );
+    assert_eq!(lines[1]["rows_written"], 10, "{}", lines[1]);
+    assert_eq!(
+        lines[2]["runs"].as_array().unwrap().len(),
+        1,
+        "{}",
+        lines[2]
+    );
+    check(&dir, "acme", 10);
 }

@@ -15,7 +15,7 @@ use crate::error::{Error, Kind};
 use crate::job::LoadOptions;
 use crate::report;
 use crate::serve::api::{self, Tokens};
-use crate::serve::{Capacity, Server, Settings};
+use crate::serve::{Capacity, Clock, Server, Settings};
 use crate::telemetry::Telemetry;
 
 /// The part of the machine's memory that runs may take where `--memory` does not say.
@@ -69,6 +69,7 @@ pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Er
             runs: serve.runs,
             memory_bytes,
         },
+        clock: Clock::real(),
         drain: serve.drain,
     };
     let (tokens, shown) = match &serve.tokens {

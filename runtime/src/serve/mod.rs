@@ -5,6 +5,7 @@
 
 mod admission;
 pub mod api;
+mod clock;
 mod fleet;
 mod timetable;
 mod views;
@@ -20,6 +21,7 @@ use tokio::sync::{Notify, watch};
 
 use admission::Admission;
 pub use admission::Capacity;
+pub use clock::Clock;
 use fleet::{Entry, Fleet, Scan};
 use timetable::{Action, Before, Cause, Ended, Start, Timetable};
 
@@ -41,6 +43,7 @@ pub struct Settings {
     pub options: LoadOptions,
     pub plugins: Plugins,
     pub capacity: Capacity,
+    pub clock: Clock,
     /// How long active runs may go on once the process is to end.
     pub drain: Duration,
 }
@@ -146,7 +149,7 @@ impl Server {
                 }
                 last_scan = Instant::now();
             }
-            self.tick(Utc::now());
+            self.tick(self.settings.clock.now());
             let until_scan = SCAN_EVERY.saturating_sub(last_scan.elapsed());
             let wait = self
                 .until_wake()
@@ -178,7 +181,7 @@ impl Server {
             Error::internal("the folder of jobs could not be looked at").caused_by(error)
         })??;
         let Scan { set, removed } = scan;
-        let now = Utc::now();
+        let now = self.settings.clock.now();
         let mut actions = Vec::new();
         let mut inner = self.lock();
         for key in removed {
@@ -223,7 +226,8 @@ impl Server {
 
     fn until_wake(&self) -> Option<Duration> {
         let wake = self.lock().timetable.next_wake()?;
-        Some((wake - Utc::now()).to_std().unwrap_or_default())
+        let wait = (wake - self.settings.clock.now()).to_std();
+        Some(wait.unwrap_or_default() / self.settings.clock.speed())
     }
 
     fn act(self: &Arc<Self>, actions: Vec<Action>) {
@@ -273,7 +277,9 @@ impl Server {
             Err(error) => {
                 self.refuse(&start, &active.run_id, &[error]);
                 inner.counts(&key.tenant).failed += 1;
-                inner.timetable.ended(&key, Ended::Badly, Utc::now());
+                inner
+                    .timetable
+                    .ended(&key, Ended::Badly, self.settings.clock.now());
             }
         }
     }
@@ -286,7 +292,7 @@ impl Server {
                 inner.admission.release(&start.key);
                 continue;
             };
-            active.began = Some(Utc::now());
+            active.began = Some(self.settings.clock.now());
             let (server, active) = (self.clone(), active.clone());
             tokio::spawn(async move {
                 // A panic in a run is the end of that run alone.
@@ -426,7 +432,7 @@ impl Server {
         let mut inner = self.lock();
         inner.active.remove(key);
         inner.admission.release(key);
-        let actions = inner.timetable.ended(key, ended, Utc::now());
+        let actions = inner.timetable.ended(key, ended, self.settings.clock.now());
         drop(inner);
         self.act(actions);
         self.changed.notify_one();

@@ -81,7 +81,9 @@ impl Server {
         if active.began.is_none() {
             inner.active.remove(&key);
             inner.admission.release(&key);
-            inner.timetable.ended(&key, Ended::Badly, Utc::now());
+            inner
+                .timetable
+                .ended(&key, Ended::Badly, self.settings.clock.now());
         }
         true
     }
