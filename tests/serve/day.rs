@@ -28,10 +28,10 @@ fn in_a_day_of_many_small_jobs_each_runs_whenever_it_is_due() {
         let tenant = format!("t{}", n % tenants);
         let folder = dir.path().join("jobs").join(&tenant);
         std::fs::create_dir_all(&folder).unwrap();
-        // Away from midnight, where the clock begins.
+        // Away from midnight, where the clock begins, and the first look at all files takes a while.
         let (interval, times) = match n % 10 {
-            0 => (format!("{} 1,5,9,13,17,21 * * *", n % 60), 6),
-            _ => (format!("{} {} * * *", n % 60, 1 + n % 22), 1),
+            0 => (format!("{} 4,7,10,13,16,19 * * *", n % 60), 6),
+            _ => (format!("{} {} * * *", n % 60, 4 + n % 18), 1),
         };
         let text = format!(
             "tenant_id: {tenant}\nname: job-{n}\nschedule: {{ interval: \"{interval}\", overlap: queue }}\nparallelism: 1\n\
@@ -59,6 +59,7 @@ fn in_a_day_of_many_small_jobs_each_runs_whenever_it_is_due() {
                 memory_bytes: 8 << 30,
             },
             clock: Clock::fast("2026-11-30T00:00:00Z".parse().unwrap(), speed),
+            history: None,
             drain: Duration::from_secs(60),
         };
         let components = Components::start(None, Where::Here).unwrap();
@@ -93,5 +94,17 @@ fn in_a_day_of_many_small_jobs_each_runs_whenever_it_is_due() {
             *found.entry(run.row.job).or_default() += 1;
         }
     }
-    assert_eq!(found, expected);
+    let differ = expected
+        .iter()
+        .filter(|(job, times)| found.get(*job) != Some(times));
+    let differ: Vec<_> = differ
+        .map(|(job, times)| (job, times, found.get(job)))
+        .collect();
+    assert!(
+        differ.is_empty(),
+        "{} jobs, such as {:?}",
+        differ.len(),
+        &differ[..differ.len().min(5)]
+    );
+    assert_eq!(found.len(), expected.len());
 }

@@ -337,6 +337,16 @@ fn limits_of_a_tenant_count_once_its_file_is_changed() {
     serving.post(&format!("/api/v1/runs/{}/cancel", runs[1]));
     let second = trigger(&serving, "other/b");
     serving.wait("both", |_| (status(&second) == "running").then_some(()));
+    // What can never have room is a run that failed, and holds nothing up.
+    dir.write(
+        "jobs/other/large.yaml",
+        &slow.replace("memory: 64MiB", "memory: 600MiB"),
+    );
+    dir.write("tenants/other.yaml", "limits: { runs: 2, memory: 1GiB }\n");
+    std::thread::sleep(Duration::from_secs(3));
+    let large = serving.post("/api/v1/jobs/other/large/runs");
+    let large = serving.ended(large["run_id"].as_str().unwrap());
+    assert_eq!(large["error"]["kind"], "limit_exceeded", "{large}");
     for run in [&runs[0], &second] {
         serving.post(&format!("/api/v1/runs/{run}/cancel"));
         serving.ended(run);

@@ -41,6 +41,9 @@ pub struct ServeOptions {
     /// How long active runs may go on after SIGTERM; a second signal stops them at once
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     drain: Duration,
+    /// How long ended runs stay in the run store, such as `90d`; the last commit of each job does in any case [default: for ever]
+    #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
+    history: Option<Duration>,
     /// Where the summary of each run goes as JSON: a file, line by line, or the URL of a webhook
     #[arg(long, value_name = "FILE|URL")]
     summaries: Option<String>,
@@ -70,6 +73,7 @@ pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Er
             memory_bytes,
         },
         clock: Clock::real(),
+        history: serve.history,
         drain: serve.drain,
     };
     let (tokens, shown) = match &serve.tokens {

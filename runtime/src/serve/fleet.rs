@@ -73,7 +73,7 @@ pub struct Scan {
     pub removed: Vec<JobKey>,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
 struct Stamp {
     modified: (i64, i64),
     bytes: u64,
@@ -160,6 +160,13 @@ impl Fleet {
             }
         }
         Ok(scan)
+    }
+
+    /// The next look takes every file for new.
+    pub fn read_again(&mut self) {
+        for file in self.files.values_mut() {
+            file.stamp = Stamp::default();
+        }
     }
 
     /// The jobs and their files.

@@ -37,6 +37,9 @@ use crate::telemetry::Telemetry;
 /// How often the directory is looked at.
 const SCAN_EVERY: Duration = Duration::from_secs(2);
 
+/// How often runs that ended long ago are removed from the run store.
+const FORGET_EVERY: Duration = Duration::from_secs(10 * 60);
+
 /// What a process that serves is started with.
 pub struct Settings {
     pub jobs: PathBuf,
@@ -44,6 +47,8 @@ pub struct Settings {
     pub plugins: Plugins,
     pub capacity: Capacity,
     pub clock: Clock,
+    /// How long ended runs are listed; all of them, where it is not said.
+    pub history: Option<Duration>,
     /// How long active runs may go on once the process is to end.
     pub drain: Duration,
 }
@@ -142,7 +147,12 @@ impl Server {
     /// Runs jobs until `stop`; then lets active runs end, for as long as the settings say or until `now` is asked for.
     pub async fn run(self: &Arc<Self>, mut stop: Stop, mut now: Stop) {
         let mut last_scan = Instant::now();
+        let mut last_forget: Option<Instant> = None;
         loop {
+            if last_forget.is_none_or(|last| last.elapsed() >= FORGET_EVERY) {
+                self.forget().await;
+                last_forget = Some(Instant::now());
+            }
             if last_scan.elapsed() >= SCAN_EVERY {
                 if let Err(error) = self.scan().await {
                     tracing::warn!(event = "jobs_load_error", problem = error.message());
@@ -169,13 +179,21 @@ impl Server {
     async fn scan(self: &Arc<Self>) -> Result<()> {
         let server = self.clone();
         let scan = tokio::task::spawn_blocking(move || {
-            let scan = lock(&server.fleet).scan()?;
+            // Asked first: where the store is out of reach, files are looked at once it is back.
+            let unsettled = server.store.unsettled()?;
+            let mut fleet = lock(&server.fleet);
+            let mut scan = fleet.scan()?;
+            if scan.set.is_empty() {
+                return Ok((scan, HashMap::new(), unsettled));
+            }
             // Asked for once a look that found something, not for each job.
-            let dealt_with = match scan.set.is_empty() {
-                true => HashMap::new(),
-                false => server.store.dealt_with()?,
-            };
-            Ok::<_, Error>((scan, dealt_with, server.store.unsettled()?))
+            let dealt_with = server.store.dealt_with().unwrap_or_else(|error| {
+                tracing::warn!(event = "jobs_load_error", problem = error.message());
+                fleet.read_again();
+                scan.set.clear();
+                HashMap::new()
+            });
+            Ok::<_, Error>((scan, dealt_with, unsettled))
         });
         let (scan, dealt_with, unsettled) = scan.await.map_err(|error| {
             Error::internal("the folder of jobs could not be looked at").caused_by(error)
@@ -218,6 +236,20 @@ impl Server {
         Ok(())
     }
 
+    /// Removes runs that ended long ago.
+    async fn forget(&self) {
+        let Some(history) = self.settings.history else {
+            return;
+        };
+        let history = i64::try_from(history.as_secs()).unwrap_or(i64::MAX);
+        let before = Utc::now().timestamp().saturating_sub(history);
+        let store = self.store.clone();
+        let forgetting = tokio::task::spawn_blocking(move || store.forget(before));
+        if let Ok(Err(error)) = forgetting.await {
+            tracing::warn!(problem = error.message(), "old runs were not removed");
+        }
+    }
+
     /// Begins what is due.
     fn tick(self: &Arc<Self>, now: DateTime<Utc>) {
         let actions = self.lock().timetable.tick(now);
@@ -234,7 +266,9 @@ impl Server {
         let mut inner = self.lock();
         for action in actions {
             match action {
-                Action::Start(start) => self.offer(&mut inner, start),
+                Action::Start(start) => {
+                    self.offer(&mut inner, start);
+                }
                 Action::Stop(key) => {
                     if let Some(active) = inner.active.get(&key) {
                         active.switch.send_replace(true);
@@ -249,11 +283,10 @@ impl Server {
         self.admit(&mut inner);
     }
 
-    /// Puts a run among those that wait for their turn.
-    fn offer(&self, inner: &mut Inner, start: Start) {
-        let Some(entry) = inner.entries.get(&start.key).filter(|_| !inner.is_draining) else {
-            return;
-        };
+    /// Puts a run among those that wait for their turn, and gives its id, also where it can never have one.
+    fn offer(&self, inner: &mut Inner, start: Start) -> Option<String> {
+        let entry = inner.entries.get(&start.key);
+        let entry = entry.filter(|_| !inner.is_draining)?;
         let splits = entry
             .parallelism
             .unwrap_or_else(|| pipeline::default_parallelism().get());
@@ -270,18 +303,20 @@ impl Server {
             stop,
         };
         let (key, limits) = (start.key.clone(), entry.limits);
+        let run_id = active.run_id.clone();
         match inner.admission.offer(start.clone(), memory_bytes, limits) {
             Ok(()) => {
                 inner.active.insert(key, active);
             }
             Err(error) => {
-                self.refuse(&start, &active.run_id, &[error]);
+                self.refuse(&start, &run_id, &[error]);
                 inner.counts(&key.tenant).failed += 1;
                 inner
                     .timetable
                     .ended(&key, Ended::Badly, self.settings.clock.now());
             }
         }
+        Some(run_id)
     }
 
     /// Begins runs for as long as there is room.
@@ -332,9 +367,10 @@ impl Server {
             Ok(ready) if ready.key() == *key => ready,
             Ok(_) => {
                 let message = "the file of the job was changed into another";
-                return self.refuse(&start, run_id, &[Error::new(Kind::JobInvalid, message)]);
+                let error = Error::new(Kind::JobInvalid, message);
+                return self.refuse_counted(&start, run_id, &[error]);
             }
-            Err(errors) => return self.refuse(&start, run_id, &errors),
+            Err(errors) => return self.refuse_counted(&start, run_id, &errors),
         };
         let context = Context {
             run_id: run_id.clone(),
@@ -400,6 +436,13 @@ impl Server {
         }
     }
 
+    /// [`Self::refuse`], where nobody holds the lock.
+    fn refuse_counted(&self, start: &Start, run_id: &str, errors: &[Error]) -> Ended {
+        let ended = self.refuse(start, run_id, errors);
+        self.lock().counts(&start.key.tenant).failed += 1;
+        ended
+    }
+
     /// Keeps a run that could not begin.
     fn refuse(&self, start: &Start, run_id: &str, errors: &[Error]) -> Ended {
         let Some(first) = errors.first() else {
@@ -418,7 +461,6 @@ impl Server {
             self.telemetry.summary(&report.to_string());
             self.store.record_report(run_id, &report.to_string())
         });
-        self.lock().counts(&start.key.tenant).failed += 1;
         if let Err(error) = kept {
             return self
                 .not_begun(start, run_id, &error)

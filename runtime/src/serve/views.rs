@@ -60,8 +60,7 @@ impl Server {
             return None;
         }
         let start = inner.timetable.trigger(key)?;
-        self.offer(&mut inner, start);
-        let run_id = inner.active.get(key).map(|active| active.run_id.clone());
+        let run_id = self.offer(&mut inner, start);
         self.admit(&mut inner);
         run_id
     }
