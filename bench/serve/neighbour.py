@@ -73,7 +73,7 @@ with tempfile.TemporaryDirectory() as folder:
                 write(f"{folder}/jobs/acme/{size}-{n}.yaml", SMALL.format(file=f"{size}.csv", name=f"{size}-{n}"))
     serving = Serving(folder, binary, ["--plugins", plugins])
     connection = serving.connect()
-    print("| the other tenant has | 10 rows: quiet, ms | attacked, ms | ratio | 1,000,000 rows: quiet, ms | attacked, ms | ratio |\n|---|---|---|---|---|---|---|")
+    print("\n| the other tenant has | 10 rows: quiet, ms | attacked, ms | ratio | 1,000,000 rows: quiet, ms | attacked, ms | ratio |\n|---|---|---|---|---|---|---|")
     for what, (attack, schedule) in ATTACKS.items():
         quiet = measure(serving, connection)
         names = [f"{attack}-{n}" for n in range(4)]

@@ -36,7 +36,7 @@ impl Exporter {
     pub fn from_environment() -> Result<Option<Self>> {
         let is_set = |name: &&str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let is_disabled = std::env::var("OTEL_SDK_DISABLED").is_ok_and(|value| value == "true");
-        if is_disabled || !ENDPOINTS.iter().any(|name| is_set(&name)) {
+        if is_disabled || !ENDPOINTS.iter().any(is_set) {
             return Ok(None);
         }
         let exporter = SpanExporter::builder()
