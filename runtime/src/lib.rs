@@ -21,3 +21,4 @@ pub mod seal;
 pub mod serve;
 pub mod telemetry;
 pub mod trace;
+pub mod traffic;

@@ -22,6 +22,7 @@ use tokio::sync::OnceCell;
 
 use crate::capabilities::failure::{ErrorKind, Failure};
 use crate::job::{AwsSettings, Secrets};
+use crate::traffic;
 
 /// Of one attempt. A part of 8 MiB takes a second at 64 Mbit/s.
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,6 +52,11 @@ impl Aws {
             s3: OnceCell::new(),
             kms: OnceCell::new(),
         })
+    }
+
+    /// Counts bytes of objects that were sent or received.
+    pub fn count(&self, bytes: u64) {
+        traffic::count(&self.settings.tenant, bytes);
     }
 
     pub async fn s3(&self) -> &aws_sdk_s3::Client {

@@ -4,26 +4,36 @@
 //! machine code (version, settings, CPU features). Loading machine code is trusting it: the folder
 //! must belong to this user and be closed to others, and a file that is not is never loaded.
 
+use std::collections::HashMap;
 use std::hash::{Hash, Hasher};
 use std::io::Write;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use sha2::{Digest, Sha256};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
 use super::compiler;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// Where compiled components are kept.
 pub struct Cache {
     /// None where no folder is to be had: components are then compiled at every start.
     folder: Option<PathBuf>,
-    /// Held by whoever compiles: of several that miss the same component, one does.
+    /// Held by whoever compiles apart: one at a time, so that together they take no more than one may.
     compiling: Mutex<()>,
+    /// Components that did not compile, by their digests, and when: what takes minutes is not tried with each run.
+    refused: Mutex<HashMap<String, (Instant, Error)>>,
 }
+
+/// How long it is remembered that a component did not compile.
+const REFUSED_FOR: Duration = Duration::from_secs(10 * 60);
+
+/// Refusals that are remembered.
+const MAX_REFUSED: usize = 1000;
 
 /// Where a component is compiled that is not in the cache.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +61,7 @@ impl Cache {
         Self {
             folder,
             compiling: Mutex::default(),
+            refused: Mutex::default(),
         }
     }
 
@@ -70,16 +81,16 @@ impl Cache {
         if let Some(component) = found() {
             return Ok(component);
         }
-        let _one = self
-            .compiling
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        if let Some(component) = found() {
-            return Ok(component);
-        }
         let code = match place {
             Where::Here => compiler::compile(engine, bytes)?,
-            Where::Apart => compiler::compile_apart(bytes)?,
+            Where::Apart => {
+                let _one = lock(&self.compiling);
+                // Another may have done it meanwhile.
+                if let Some(component) = found() {
+                    return Ok(component);
+                }
+                self.compile_apart(bytes, digest)?
+            }
         };
         if let Some((folder, file)) = &file {
             match store(&code, folder, file) {
@@ -99,6 +110,24 @@ impl Cache {
         })
     }
 
+    fn compile_apart(&self, bytes: &[u8], digest: &str) -> Result<Vec<u8>> {
+        let known = lock(&self.refused).get(digest).cloned();
+        if let Some((when, error)) = known
+            && when.elapsed() < REFUSED_FOR
+        {
+            return Err(error);
+        }
+        compiler::compile_apart(bytes).inspect_err(|error| {
+            let mut refused = lock(&self.refused);
+            if refused.len() >= MAX_REFUSED {
+                refused.clear();
+            }
+            if error.kind() == Kind::ComponentInvalid {
+                refused.insert(digest.to_owned(), (Instant::now(), error.clone()));
+            }
+        })
+    }
+
     fn found(&self, engine: &Engine, file: &Path) -> Option<Component> {
         if !is_ours(file) {
             return None;
@@ -109,6 +138,10 @@ impl Cache {
             })
             .ok()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 enum Code<'a> {
@@ -202,7 +235,6 @@ fn closed_to_others(found: &std::fs::Metadata) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error::Kind;
 
     const EMPTY: &[u8] = b"\0asm\x0d\0\x01\0";
 
@@ -242,6 +274,7 @@ mod tests {
         let cache = Cache {
             folder: None,
             compiling: Mutex::default(),
+            refused: Mutex::default(),
         };
         let refused = cache.load(&engine, b"hello", "x", Where::Here).err();
         assert_eq!(refused.unwrap().kind(), Kind::ComponentInvalid);

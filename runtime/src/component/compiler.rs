@@ -30,8 +30,8 @@ const LIMITS: CompilerLimits = CompilerLimits {
     cpu_seconds: 120,
 };
 const MAX_WALL: Duration = Duration::from_secs(180);
-/// Machine code is some times larger than the component that it is made from.
-const MAX_CODE_BYTES: u64 = 2 << 30;
+/// Machine code is some times larger than the component that it is made from, and held in memory once.
+const MAX_CODE_BYTES: u64 = 512 << 20;
 const MAX_MESSAGE_BYTES: u64 = 4 << 10;
 
 const POLL: Duration = Duration::from_millis(2);
@@ -69,7 +69,7 @@ pub fn compile_apart(bytes: &[u8]) -> Result<Vec<u8>> {
     let (status, code, message) = std::thread::scope(|scope| {
         // A child that ended does not read: its status says why.
         scope.spawn(move || input.write_all(bytes));
-        let code = scope.spawn(move || read(output, MAX_CODE_BYTES));
+        let code = scope.spawn(move || read(output, MAX_CODE_BYTES + 1));
         let message = scope.spawn(move || read(messages, MAX_MESSAGE_BYTES));
         let status = wait(&mut child, start + MAX_WALL);
         (status, code.join(), message.join())
@@ -80,11 +80,15 @@ pub fn compile_apart(bytes: &[u8]) -> Result<Vec<u8>> {
         "compiled a component in a process of its own"
     );
     match status {
+        _ if code.len() as u64 > MAX_CODE_BYTES => {
+            Err(took_too_much("its machine code is larger than 512 MiB"))
+        }
         Some(status) if status.success() => Ok(code),
         Some(status) if status.code() == Some(1) => {
             Err(invalid().caused_by(String::from_utf8_lossy(&message).trim()))
         }
-        status => Err(took_too_much(status)),
+        Some(status) => Err(took_too_much(&format!("the compiler ended with {status}"))),
+        None => Err(took_too_much("the compiler did not end in time")),
     }
 }
 
@@ -149,11 +153,7 @@ fn invalid() -> Error {
     .hint("build it for the target `wasm32-wasip2`; a core module is not a component")
 }
 
-fn took_too_much(status: Option<ExitStatus>) -> Error {
-    let cause = match status {
-        Some(status) => format!("the compiler ended with {status}"),
-        None => "the compiler did not end in time".to_owned(),
-    };
+fn took_too_much(cause: &str) -> Error {
     Error::new(
         Kind::ComponentInvalid,
         format!(

@@ -19,6 +19,8 @@ pub struct AwsSettings {
     pub access_key_id: Option<String>,
     pub secret_access_key: Option<String>,
     pub session_token: Option<String>,
+    /// Whose traffic it is.
+    pub tenant: String,
 }
 
 impl Builder<'_> {
@@ -48,6 +50,7 @@ impl Builder<'_> {
             access_key_id,
             secret_access_key,
             session_token,
+            tenant: String::new(),
         }
     }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use chrono_tz::Tz;
 use serde_json::Value;
 
+use super::aws::AwsSettings;
 use super::check::{no_secrets_outside, value_problem};
 use super::endpoints::Draft;
 use super::implementation::Refusal;
@@ -63,7 +64,10 @@ pub fn job(
     let source = source.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let target = target.map(|draft| builder.hide_secrets(draft, &mut resolver));
     let http = builder.http(spec.http.unwrap_or_default(), &mut resolver);
-    let aws = builder.aws(spec.aws.unwrap_or_default(), &mut resolver);
+    let aws = AwsSettings {
+        tenant: tenant.clone(),
+        ..builder.aws(spec.aws.unwrap_or_default(), &mut resolver)
+    };
     let asset = spec.asset_path.as_deref();
     let asset = asset
         .filter(|path| builder.may_read(path, &operators.policy))

@@ -53,6 +53,8 @@ struct LimitsSpec {
     /// Processors that its components may take together, such as `0.5`, also while others take none. Default: all.
     #[schemars(range(min = 0.01, max = 1_000))]
     cpu: Option<f64>,
+    /// Bytes in a second that its runs may move over networks together, such as `10MiB`. Default: any.
+    network: Option<Size>,
 }
 
 /// What the runs of a tenant may use of a process that serves.
@@ -63,6 +65,8 @@ pub struct TenantLimits {
     pub weight: u32,
     /// In thousandths of a processor.
     pub cpu_milli: Option<u32>,
+    /// Bytes in a second.
+    pub network_bytes: Option<u64>,
 }
 
 impl Default for TenantLimits {
@@ -72,6 +76,7 @@ impl Default for TenantLimits {
             memory_bytes: u64::MAX,
             weight: 1,
             cpu_milli: None,
+            network_bytes: None,
         }
     }
 }
@@ -213,21 +218,29 @@ pub fn load(dir: &Path, tenant: &str, problems: &mut Vec<Error>) -> Tenant {
 
 fn limits(spec: &LimitsSpec, document: &Document, problems: &mut Vec<Error>) -> TenantLimits {
     let default = TenantLimits::default();
-    let memory_bytes = match &spec.memory {
-        None => default.memory_bytes,
-        Some(size) => units::size(&size.0, 0..=u64::MAX).unwrap_or_else(|must| {
-            let error = Error::new(Kind::JobInvalid, format!("`limits.memory` {must}"));
+    let mut bytes = |key: &str, size: &Size, example: &str| {
+        units::size(&size.0, 0..=u64::MAX).unwrap_or_else(|must| {
+            let error = Error::new(Kind::JobInvalid, format!("`limits.{key}` {must}"));
             problems.push(
                 error
-                    .at(document.locate("/limits/memory"))
-                    .hint("write it as `2GiB`, or as a number of bytes"),
+                    .at(document.locate(&format!("/limits/{key}")))
+                    .hint(format!("write it as `{example}`, or as a number of bytes")),
             );
             0
-        }),
+        })
     };
+    let memory = spec
+        .memory
+        .as_ref()
+        .map(|size| bytes("memory", size, "2GiB"));
+    let network = spec
+        .network
+        .as_ref()
+        .map(|size| bytes("network", size, "10MiB"));
     TenantLimits {
         runs: spec.runs.unwrap_or(default.runs),
-        memory_bytes,
+        memory_bytes: memory.unwrap_or(default.memory_bytes),
+        network_bytes: network,
         weight: spec.weight.unwrap_or(default.weight),
         // Within its range, as the schema of the file checked.
         cpu_milli: spec.cpu.map(|cores| (cores * 1000.0).round() as u32),

@@ -17,6 +17,7 @@ use crate::plan::{ComponentPlan, Facts, Plan};
 use crate::plugins::Plugins;
 use crate::runs::JobKey;
 use crate::trace::Trace;
+use crate::traffic;
 
 /// A job that is ready to run.
 pub struct Ready {
@@ -91,6 +92,7 @@ impl Ready {
             dead_letter.as_ref().map(facts).as_ref(),
         )?;
         places::check(&job, &plan).map_err(|error| vec![error])?;
+        traffic::limit(&job.tenant, job.policy.limits.network_bytes);
         let secrets = Arc::new(job.secrets.clone());
         let reader = Side::new(&job.source, reader, &plan.reader, &job);
         let writer = Side::new(&job.target, writer, &plan.writer, &job);

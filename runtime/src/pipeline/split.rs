@@ -22,6 +22,7 @@ use crate::contract::{Bad, Checked, Enforcement};
 use crate::data::{Batch, batch_bytes};
 use crate::error::{Error, Kind, Result};
 use crate::trace::{Span, What};
+use crate::traffic;
 
 /// A reader that yields this many batches without a row is taken for stuck.
 const MAX_EMPTY_BATCHES: u32 = 10_000;
@@ -188,7 +189,7 @@ impl Attempt {
 
 async fn read(this: Arc<Attempt>, mut sender: Sender) -> Result<String> {
     let (shared, metrics) = (&this.shared, &this.metrics);
-    let ready = &shared.ready;
+    let (ready, mut stop) = (&shared.ready, shared.stop.clone());
     let name = this.instance(&format!("reader {}", ready.reader.component.name));
     let mut reader = ready
         .open_reader(
@@ -213,6 +214,10 @@ async fn read(this: Arc<Attempt>, mut sender: Sender) -> Result<String> {
         metrics.batch_read(batch.num_rows() as u64, batch_bytes(&batch));
         crash::point("batch-read");
         sender.send(batch).await.map_err(|Closed| writer_ended())?;
+        tokio::select! {
+            () = traffic::settle(&shared.run.tenant) => {}
+            () = stop.requested() => {}
+        }
     }
     sender.flush().await.map_err(|Closed| writer_ended())?;
     reader.end(batches).await

@@ -28,6 +28,7 @@ use super::request::Request;
 use super::retry;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::job::Place;
+use crate::traffic;
 use auth::Filled;
 pub use auth::{Auth, ClientCredentials};
 pub use conceal::Concealer;
@@ -294,6 +295,7 @@ impl Sending<'_> {
                 }
                 Err(Lost::Temporary(why)) => (why, None),
                 Ok(answer) => {
+                    traffic::count(&access.tenant, answer.body.len() as u64);
                     access
                         .usage
                         .received_bytes

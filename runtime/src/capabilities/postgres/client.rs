@@ -164,7 +164,9 @@ impl Reading {
         let Some(lease) = &mut self.lease else {
             return Ok(None);
         };
-        match advance(lease.session()?, &mut self.decoder, max_rows).await {
+        let advanced = advance(lease.session()?, &mut self.decoder, max_rows).await;
+        lease.count_traffic();
+        match advanced {
             Ok(Step::Batch) => Ok(Some(self.decoder.finish()?)),
             Ok(Step::End) => {
                 lease.settle();

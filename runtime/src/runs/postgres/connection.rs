@@ -135,7 +135,8 @@ fn failed(place: &str, failure: Failure) -> Error {
     let error =
         Error::new(cause.kind(), format!("the run store `{place}` failed")).caused_by(&cause);
     match (cause.kind(), cause.hint_text()) {
-        (Kind::Rejected, _) => error.hint(
+        // Insufficient privilege.
+        (Kind::Rejected, _) if cause.message().ends_with("(42501)") => error.hint(
             "the role of `--state` needs CREATE on its schema for the first start, then SELECT, INSERT, UPDATE and DELETE on the tables `dativo_*`",
         ),
         (_, Some(hint)) => error.hint(hint),

@@ -34,6 +34,7 @@ pub async fn read_range(aws: &Aws, object: &Object, start: u64, length: u64) -> 
 
 /// Whether it was written: not where the name is taken.
 pub async fn write_new(aws: &Aws, object: &Object, bytes: Bytes) -> Result<bool> {
+    aws.count(bytes.len() as u64);
     let put = aws
         .s3()
         .await
@@ -166,7 +167,9 @@ async fn get(
             Err(error) if range.is_some() && is_past_the_end(&error) => return Ok(Bytes::new()),
             Err(error) => return Err(aws::failure(&object.url, &error)),
         };
-        match body(object, answer).await {
+        let answer = body(object, answer).await;
+        aws.count(answer.as_ref().map_or(0, |bytes| bytes.len() as u64));
+        match answer {
             Err(failure) if failure.kind == ErrorKind::Unavailable && attempt < READ_ATTEMPTS => {
                 attempt += 1;
             }

@@ -211,6 +211,7 @@ impl Multipart {
         let bytes = std::mem::take(&mut self.waiting).freeze();
         let length = bytes.len() as u64;
         self.sending_bytes += length;
+        aws.count(length);
         self.sending.spawn(async move {
             let sent = aws
                 .s3()
@@ -273,6 +274,7 @@ impl Multipart {
 
     async fn put_whole(&mut self) -> Result<()> {
         let bytes = std::mem::take(&mut self.waiting).freeze();
+        self.aws.count(bytes.len() as u64);
         let put = self
             .aws
             .s3()

@@ -107,6 +107,7 @@ impl Fixed {
 pub async fn put_new(aws: &Aws, place: &Place, bytes: &[u8]) -> Result<()> {
     let (bucket, key) = place.bucket_and_key();
     let id = Uuid::now_v7().to_string();
+    aws.count(bytes.len() as u64);
     let put = aws
         .s3()
         .await

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::super::server::Server;
 use super::session::Session;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::traffic;
 
 /// Connections that one tenant may have to one server and database at a time. A server has 100 by default, for
 /// everybody.
@@ -37,6 +38,7 @@ struct Place {
 
 /// A connection out of the pool. Dropped with its session, it goes back.
 pub struct Lease {
+    tenant: String,
     session: Option<Session>,
     /// Nothing is on its way in either direction. A call whose future was dropped leaves it unset.
     is_settled: bool,
@@ -60,6 +62,7 @@ impl Lease {
             .hint("lower `parallelism`, or let fewer jobs run at a time"));
         };
         let mut lease = Self {
+            tenant: tenant.to_owned(),
             session: None,
             is_settled: true,
             place,
@@ -92,6 +95,13 @@ impl Lease {
     /// The call ended, and the connection can be used again.
     pub fn settle(&mut self) {
         self.is_settled = true;
+    }
+
+    /// Counts what came over the connection.
+    pub fn count_traffic(&mut self) {
+        if let Some(session) = &mut self.session {
+            traffic::count(&self.tenant, session.wire.take_came());
+        }
     }
 
     /// Closes the connection: its state is not known any more.

@@ -41,6 +41,8 @@ pub struct Wire {
     /// The part of `input` that was read and not used.
     start: usize,
     end: usize,
+    /// Bytes that came since this was asked for last.
+    came: u64,
     pub output: BytesMut,
 }
 
@@ -72,6 +74,7 @@ impl Wire {
             input: vec![0; INPUT_BYTES],
             start: 0,
             end: 0,
+            came: 0,
             output: BytesMut::new(),
         }
     }
@@ -130,6 +133,7 @@ impl Wire {
                 return Err(lost(&io::Error::from(io::ErrorKind::UnexpectedEof)));
             }
             self.end += read;
+            self.came += read as u64;
         }
         Ok(())
     }
@@ -155,12 +159,20 @@ impl Wire {
             match (&socket).read(free) {
                 // That the connection ended is for the next `fill` to say.
                 Ok(0) | Err(_) => break,
-                Ok(read) => self.end += read,
+                Ok(read) => {
+                    self.end += read;
+                    self.came += read as u64;
+                }
             }
         }
         let stream = TcpStream::from_std(socket).map_err(|error| lost(&error))?;
         self.stream = Stream::Plain(stream);
         Ok(())
+    }
+
+    /// Bytes that came since this was asked for last.
+    pub fn take_came(&mut self) -> u64 {
+        std::mem::take(&mut self.came)
     }
 
     /// The next message, whole. For everything but rows in bulk.

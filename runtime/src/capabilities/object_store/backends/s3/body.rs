@@ -103,6 +103,7 @@ impl Body {
                 Some(Ok(mut chunk)) => {
                     chunk.truncate(usize::try_from(self.left()).unwrap_or(usize::MAX));
                     self.position += chunk.len() as u64;
+                    self.aws.count(chunk.len() as u64);
                     self.lost = 0;
                     return Ok(Some(chunk));
                 }

@@ -191,6 +191,7 @@ impl Upload {
         let (bucket, aws) = (bucket.to_owned(), self.aws.clone());
         let (upload_id, name) = (self.upload_id.clone(), self.place.written().to_owned());
         self.sending_bytes += bytes.len() as u64;
+        aws.count(bytes.len() as u64);
         self.sending.spawn(async move {
             let length = bytes.len() as u64;
             let sent = aws
