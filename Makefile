@@ -1,5 +1,5 @@
 # What there is to do with a clone. `make run` and `make test` need nothing but rustup, a C compiler
-# and (for the tests) Python 3.11 or later, Node.js, nginx and the programs of a PostgreSQL server.
+# and (for the tests) Python 3.11 or later, Node.js, nginx, Chromium and the programs of a PostgreSQL server.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c

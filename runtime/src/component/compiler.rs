@@ -38,8 +38,13 @@ const POLL: Duration = Duration::from_millis(2);
 
 /// Machine code of a component, in this process.
 pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
+    let start = Instant::now();
     let component = Component::from_binary(engine, bytes)
         .map_err(|error| invalid().caused_by(format!("{error:#}")))?;
+    tracing::debug!(
+        millis = start.elapsed().as_millis() as u64,
+        "compiled a component"
+    );
     component
         .serialize()
         .map_err(|error| Error::internal("machine code cannot be kept").caused_by(error))

@@ -86,9 +86,10 @@ pub async fn run(mut ready: Ready, context: &Context) -> RunReport {
     let outcome = attempt(ready, context, &mut report).await;
     report.set_http(&http);
     report.finish(outcome, &context.metrics, start.elapsed());
-    context
-        .telemetry
-        .run_ended(&report, began, trace.as_deref());
+    if report.has_begun {
+        let telemetry = &context.telemetry;
+        telemetry.run_ended(&report, began, trace.as_deref());
+    }
     tracing::info!(
         event = "job_finished",
         run_id = report.run_id,
@@ -113,6 +114,7 @@ async fn attempt(ready: Ready, context: &Context, report: &mut RunReport) -> Res
     let key = ready.key();
     let beginning = context.beginning.as_ref();
     let lease = context.store.begin(&key, &run_id, beginning)?;
+    report.has_begun = true;
     crash::point("begun");
     let guard = Guard::start(lease, ready.limits.deadline, context.stop.clone());
     let outcome = transfer(ready, &key, context, &guard, report).await;

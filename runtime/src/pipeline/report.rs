@@ -59,6 +59,9 @@ pub struct RunReport {
     pub peak_memory_bytes: u64,
     #[serde(serialize_with = "error_json")]
     pub error: Option<Error>,
+    /// The run store knows it. Otherwise another run of the job was active, or the store could not be asked.
+    #[serde(skip)]
+    pub has_begun: bool,
 }
 
 /// One grant of a component.
@@ -150,6 +153,7 @@ impl RunReport {
             first_batch_ms: None,
             peak_memory_bytes: 0,
             error: None,
+            has_begun: false,
         }
     }
 

@@ -65,10 +65,8 @@ impl Server {
             stop: active.stop,
         };
         let report = pipeline::run(ready, &context).await;
-        if let Some(error) = &report.error
-            && let Some(ended) = self.not_begun(&start, run_id, error)
-        {
-            return ended;
+        if let (false, Some(error)) = (report.has_begun, &report.error) {
+            return self.not_begun(start, error);
         }
         if let Err(error) = self
             .store
@@ -93,34 +91,29 @@ impl Server {
         ended(report.error.as_ref())
     }
 
-    /// What it means for a run that the run store refused to begin it. None where it began.
-    fn not_begun(&self, start: &Start, run_id: &str, error: &Error) -> Option<Ended> {
-        if ![Kind::StateConflict, Kind::Unavailable].contains(&error.kind()) {
-            return None;
+    /// What it means for a run that the run store did not begin it.
+    fn not_begun(&self, start: Start, error: &Error) -> Ended {
+        if error.kind() != Kind::StateConflict {
+            return unknown(start, error);
         }
-        match (self.store.find(run_id), error.kind()) {
-            (Ok(Some(_)), _) => None,
-            (Ok(None), Kind::StateConflict) => {
-                tracing::info!(
-                    event = "job_elsewhere",
-                    run_id,
-                    tenant = start.key.tenant,
-                    job = start.key.job,
-                    reason = error.message()
-                );
-                match self.store.is_due(&start.key, &beginning(start)) {
-                    Ok(false) => Some(Ended::Elsewhere),
-                    _ => Some(Ended::Busy(start.clone())),
-                }
-            }
-            _ => Some(unknown(start.clone(), error)),
+        tracing::info!(
+            event = "job_elsewhere",
+            tenant = start.key.tenant,
+            job = start.key.job,
+            reason = error.message()
+        );
+        match self.store.is_due(&start.key, &beginning(&start)) {
+            Ok(false) => Ended::Elsewhere,
+            _ => Ended::Busy(start),
         }
     }
 
     /// [`Self::refuse`], where nobody holds the lock.
     fn refuse_counted(&self, start: &Start, run_id: &str, errors: &[Error]) -> Ended {
         let ended = self.refuse(start, run_id, errors);
-        self.lock().counts(&start.key.tenant).failed += 1;
+        if let Ended::Badly | Ended::MayPass(_) = ended {
+            self.lock().counts(&start.key.tenant).failed += 1;
+        }
         ended
     }
 
@@ -136,16 +129,26 @@ impl Server {
             job = start.key.job,
             problem = first.message()
         );
-        let kept = self.store.begin(&start.key, run_id, Some(&beginning(start))).and_then(|_lease| {
-            self.store.finish(run_id, &Outcome::failed(first))?;
-            let report = json!({ "run_id": run_id, "job": start.key.job, "tenant": start.key.tenant, "status": "failed", "errors": errors::list_json(errors)["errors"], "error": errors::to_json(first) });
-            self.telemetry.summary(&report.to_string());
-            self.store.record_report(run_id, &report.to_string())
+        let begun = self
+            .store
+            .begin(&start.key, run_id, Some(&beginning(start)));
+        let _lease = match begun {
+            Ok(lease) => lease,
+            Err(error) => return self.not_begun(start.clone(), &error),
+        };
+        let report = json!({
+            "run_id": run_id, "job": start.key.job, "tenant": start.key.tenant, "status": "failed",
+            "errors": errors::list_json(errors)["errors"], "error": errors::to_json(first),
         });
-        if let Err(error) = kept {
-            return self
-                .not_begun(start, run_id, &error)
-                .unwrap_or(Ended::Badly);
+        let report = report.to_string();
+        self.telemetry.summary(&report);
+        let finished = self.store.finish(run_id, &Outcome::failed(first));
+        if let Err(error) = finished.and_then(|()| self.store.record_report(run_id, &report)) {
+            tracing::warn!(
+                run_id,
+                problem = error.message(),
+                "the report of a run is lost"
+            );
         }
         ended(Some(first))
     }
