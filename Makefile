@@ -99,6 +99,9 @@ soak: guests venv servers ## The heavy proofs: kills, a 1 GB table, random table
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration postgres:: -- --nocapture
 	@echo "== kills at random times: 200 runs into a table, a process that serves"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration at_random_times -- --nocapture
+	@echo "== a day of 10,000 jobs, and a component that never compiles"
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration serve::day -- --nocapture
+	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration compiler:: -- --nocapture
 	@echo "== upserts beside a map"
 	DATIVO_TEST_PYTHON=$(abspath $(VENV))/bin/python DATIVO_SOAK=1 cargo test -p dativo-wasm --test integration random_upserts -- --nocapture
 	@echo "== buckets, encrypted files and tables: a kill at every occasion of every named point"

@@ -65,6 +65,18 @@ class Serving:
             return self.ask(connection, method, path)
         return answer.status, json.loads(body or "null")
 
+    def run(self, connection, job):
+        """Asks for a run of `TENANT/JOB` and waits for its end: the time from asking, in ms, and its summary."""
+        began = time.monotonic()
+        status, answer = self.ask(connection, "POST", f"/api/v1/jobs/{job}/runs")
+        assert status == 202, answer
+        while answer["run_id"] not in self.ended:
+            assert time.monotonic() - began < 60, "a run does not end"
+            time.sleep(0.0002)
+        ended, summary = self.ended.pop(answer["run_id"])
+        assert summary["status"] == "success", summary
+        return (ended - began) * 1000, summary
+
     def resident(self):
         """In KiB, once it is at rest."""
         time.sleep(3)
@@ -92,15 +104,9 @@ def prepare(folder, count):
 def one(serving, connection, tenant, number):
     """From asking for a run to its end, and the time that the run itself took, in ms."""
     time.sleep(0.02)
-    began = time.monotonic()
-    status, answer = serving.ask(connection, "POST", f"/api/v1/jobs/{tenant}/job-{number}/runs")
-    assert status == 202, answer
-    while answer["run_id"] not in serving.ended:
-        assert time.monotonic() - began < 30, "a run does not end"
-        time.sleep(0.0002)
-    ended, run = serving.ended.pop(answer["run_id"])
-    assert run["status"] == "success" and run["rows_written"] in (0, 10), run
-    return (ended - began) * 1000, run["duration_ms"]
+    took, summary = serving.run(connection, f"{tenant}/job-{number}")
+    assert summary["rows_written"] in (0, 10), summary
+    return took, summary["duration_ms"]
 
 
 def spread(values):

@@ -170,14 +170,6 @@ type Outcome = Result<(), Vec<Error>>;
 
 /// Runs a verb and returns the exit code.
 pub fn execute(cli: Cli) -> u8 {
-    if let Verb::CompileComponent {
-        memory_mib,
-        cpu_seconds,
-    } = cli.verb
-    {
-        // Without the threads and signals of the other verbs.
-        return compile::compile(memory_mib, cpu_seconds);
-    }
     report::start_logging(cli.options.log);
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
     // Guests hold a thread for up to 10 ms at a time: while some do, the system lets the threads of others go first that wake up.

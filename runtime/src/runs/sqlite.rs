@@ -332,24 +332,20 @@ fn is_due(
     key: &JobKey,
     beginning: &Beginning,
 ) -> Result<bool, Failure> {
-    let answer = |query: &str, more: i64| {
-        database.query_row(query, params![key.tenant, key.job, more], |row| row.get(0))
-    };
-    let is_dealt_with = match beginning.due {
-        None => false,
-        Some(due) => answer(
-            "SELECT EXISTS (SELECT 1 FROM schedules WHERE tenant = ? AND job = ? AND due_ms >= ?)",
-            due.first_ms,
-        )?,
-    };
-    let is_settled = beginning.is_recovery
-        && !answer(
-            &format!(
-                "SELECT EXISTS (SELECT 1 FROM runs WHERE tenant = ? AND job = ? AND {WITHOUT_END} AND ? = 0)"
-            ),
-            0,
-        )?;
-    Ok(!is_dealt_with && !is_settled)
+    if let Some(due) = beginning.due {
+        let dealt_with = "SELECT 1 FROM schedules WHERE tenant = ? AND job = ? AND due_ms >= ?";
+        let mut query = database.prepare_cached(dealt_with)?;
+        if query.exists(params![key.tenant, key.job, due.first_ms])? {
+            return Ok(false);
+        }
+    }
+    if beginning.is_recovery {
+        let unfinished =
+            format!("SELECT 1 FROM runs WHERE tenant = ? AND job = ? AND {WITHOUT_END}");
+        let mut query = database.prepare_cached(&unfinished)?;
+        return Ok(query.exists(params![key.tenant, key.job])?);
+    }
+    Ok(true)
 }
 
 /// Gives the job to `run`. The transaction excludes other writers, so exactly one of several wins.

@@ -111,19 +111,14 @@ async fn post_all(client: Client, url: Url, mut waiting: mpsc::Receiver<String>)
         let mut problem = String::new();
         for pause in TRIES {
             tokio::time::sleep(pause).await;
-            problem = match client.post(&url, summary.clone()).await {
+            let answer = client.post(&url, summary.clone()).await;
+            let is_last = matches!(answer, Ok(200..=299 | 400 | 401 | 403 | 404 | 410));
+            problem = match answer {
                 Ok(200..=299) => String::new(),
                 Ok(status) => format!("status {status}"),
                 Err(problem) => problem,
             };
-            let is_refused = [
-                "status 400",
-                "status 401",
-                "status 403",
-                "status 404",
-                "status 410",
-            ];
-            if problem.is_empty() || is_refused.contains(&problem.as_str()) {
+            if is_last {
                 break;
             }
         }

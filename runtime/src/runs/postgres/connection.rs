@@ -16,7 +16,7 @@ use crate::job::Secrets;
 /// The layout of the tables, kept in `dativo_layout`.
 const LAYOUT: i64 = 1;
 
-/// For one verb: shorter than a lease, so that a run whose store is out of reach is stopped and not taken over unawares.
+/// For one verb: shorter than a lease, so that its holder hears in time that it was not renewed.
 const VERB_TIMEOUT: Duration = Duration::from_secs(20);
 
 const SETTINGS: &str = "SET statement_timeout = '15s'; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = '20s'; \
@@ -46,7 +46,7 @@ pub struct Postgres {
     place: String,
     /// Tasks that speak with the server run there.
     runtime: Handle,
-    /// None before the first verb, and after one that failed: what its connection was in the middle of is not known.
+    /// None before the first verb, and after one whose transaction did not end: what its connection is in the middle of is not known.
     connection: Mutex<Option<Writer>>,
 }
 
@@ -79,17 +79,17 @@ impl Postgres {
             };
             let done = work(&mut transaction).await;
             let end = if done.is_ok() { "COMMIT" } else { "ROLLBACK" };
-            let ended = connection.run(end).await;
-            let done = done?;
-            ended.map_err(|error| self.failed(error))?;
-            Ok((done, connection))
+            match (connection.run(end).await, done) {
+                (Ok(()), done) => Ok((done, connection)),
+                (Err(_), Err(error)) => Err(error),
+                (Err(failure), Ok(_)) => Err(self.failed(failure)),
+            }
         };
-        // Whatever fails takes its connection with it: what that was in the middle of is not known.
         self.runtime.block_on(async {
             match tokio::time::timeout(VERB_TIMEOUT, attempt).await {
                 Ok(Ok((done, connection))) => {
                     *kept = Some(connection);
-                    Ok(done)
+                    done
                 }
                 Ok(Err(error)) => Err(error),
                 Err(_) => Err(Error::new(
