@@ -24,20 +24,20 @@ target: {{ writer: {{ type: custom, implementation: discard }} }}
 
 class Serving:
     def __init__(self, folder, binary, more=()):
-        self.process = subprocess.Popen(
-            [binary, "serve", "--jobs", "jobs", "--listen", "127.0.0.1:0", "--summaries", "summaries.jsonl", *more], cwd=folder,
-            stderr=subprocess.PIPE, text=True)
+        with open(f"{folder}/log", "w") as log:
+            self.process = subprocess.Popen(
+                [binary, "serve", "--jobs", "jobs", "--listen", "127.0.0.1:0", "--summaries", "summaries.jsonl", *more], cwd=folder, stderr=log)
         began = time.monotonic()
-        line = ""
-        while "serving at" not in line:
-            line = self.process.stderr.readline()
-            if not line:
+        line = None
+        while not line:
+            if self.process.poll() is not None:
                 raise SystemExit("serve ended")
+            with open(f"{folder}/log") as log:
+                line = re.search(r"serving at http://([^/]+)/#token=(\w+)\n", log.read())
+            time.sleep(0.001)
         self.ready = time.monotonic() - began
-        self.address, self.token = re.search(r"http://([^/]+)/#token=(\w+)", line).groups()
+        self.address, self.token = line.groups()
         self.ended = {}
-        # What nobody reads would hold up whoever writes it.
-        threading.Thread(target=self.process.stderr.read, daemon=True).start()
         threading.Thread(target=self.follow, args=(f"{folder}/summaries.jsonl",), daemon=True).start()
 
     def follow(self, file):

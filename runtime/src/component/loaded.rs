@@ -11,7 +11,6 @@ use wasmtime::component::{Component, Linker};
 use super::bindings::{reader, writer};
 use super::cache::Where;
 use super::call::{Stop, outcome, within};
-use super::share::{CpuShare, Shares};
 use super::state::State;
 use super::{ComponentRef, Components, Sandbox, Scope, hex};
 use crate::blocking::blocking;
@@ -58,7 +57,6 @@ pub struct Loaded {
     pub(super) component: Component,
     /// Linked to each set of capabilities that a job granted: thousands of runs of one component link it once.
     linked: Arc<Mutex<HashMap<[bool; 5], Exports>>>,
-    shares: Arc<Shares>,
 }
 
 /// What a component says of itself.
@@ -158,7 +156,6 @@ impl Components {
             },
             component,
             linked: Arc::default(),
-            shares: self.shares.clone(),
         };
         loaded.description = loaded.describe().await.map_err(invalid)?;
         self.remember(&loaded);
@@ -205,7 +202,6 @@ impl Loaded {
             who: self.who(),
             exports,
             granted,
-            shares: self.shares.clone(),
         })
     }
 
@@ -240,7 +236,6 @@ impl Loaded {
             run_id: String::new(),
             job: String::new(),
             tenant: String::new(),
-            cpu: CpuShare::default(),
             reader: ComponentRef::default(),
             writer: ComponentRef::default(),
             instance: self.who(),
@@ -284,7 +279,6 @@ pub struct Linked {
     pub(super) who: String,
     pub(super) exports: Exports,
     granted: Granted,
-    shares: Arc<Shares>,
 }
 
 /// The typed exports of a component, looked up once.
@@ -302,12 +296,7 @@ impl Linked {
             Exports::Writer(exports) => exports.engine(),
         };
         let scope = Arc::new(sandbox.scope);
-        let state = State::new(
-            scope,
-            self.granted.clone(),
-            &sandbox.limits,
-            self.shares.clone(),
-        )?;
+        let state = State::new(scope, self.granted.clone(), &sandbox.limits)?;
         let mut store = Store::new(engine, state);
         store.limiter(|state| state);
         store.set_epoch_deadline(1);

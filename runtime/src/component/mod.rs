@@ -6,6 +6,7 @@ pub mod bindings;
 mod cache;
 mod call;
 pub mod compiler;
+mod cpu;
 mod engine;
 mod loaded;
 mod output;
@@ -20,6 +21,7 @@ use std::sync::{Arc, Mutex};
 
 pub use cache::{Where, hex};
 pub use call::Stop;
+pub use cpu::Cpu;
 pub use loaded::{CONTRACT, Description, Linked, Loaded};
 pub use reader::{Batches, Column, Dataset, ReaderInstance};
 pub use share::CpuShare;
@@ -52,6 +54,11 @@ impl Components {
             shares: Arc::default(),
         })
     }
+
+    /// What a tenant has of the processors, beside the others for whom this process runs jobs.
+    pub fn cpu(&self, tenant: &str) -> Cpu {
+        Cpu::new(&self.shares, tenant)
+    }
 }
 
 /// Whom an instance works for: stands on every line it logs.
@@ -59,7 +66,6 @@ pub struct Scope {
     pub run_id: String,
     pub job: String,
     pub tenant: String,
-    pub cpu: CpuShare,
     /// The components of the job, for records of who wrote what.
     pub reader: ComponentRef,
     pub writer: ComponentRef,

@@ -5,12 +5,17 @@ use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll};
 
+use bytes::Bytes;
 use tokio::io::AsyncWrite;
 use wasmtime_wasi::cli::{IsTerminal, StdoutStream};
+use wasmtime_wasi::p2::{OutputStream, Pollable, StreamResult};
 
 use super::Scope;
 use super::bindings::imports::log;
 use super::state::State;
+
+/// What a guest may write at a time, in bytes.
+const WRITE_BYTES: usize = 65_536;
 
 /// The last bytes of standard error are kept for the report of a trap: a panic's message is there.
 const TAIL_BYTES: usize = 4096;
@@ -140,11 +145,22 @@ impl IsTerminal for Stdio {
 
 impl StdoutStream for Stdio {
     fn async_stream(&self) -> Box<dyn AsyncWrite + Send + Sync> {
-        Box::new(Lines {
+        Box::new(self.lines())
+    }
+
+    /// Takes lines in the guest's own task: through an asynchronous stream, each would wake another one and wait for it.
+    fn p2_stream(&self) -> Box<dyn OutputStream> {
+        Box::new(self.lines())
+    }
+}
+
+impl Stdio {
+    fn lines(&self) -> Lines {
+        Lines {
             log: self.log.clone(),
             is_stderr: self.is_stderr,
             open: Vec::new(),
-        })
+        }
     }
 }
 
@@ -155,6 +171,18 @@ struct Lines {
 }
 
 impl Lines {
+    fn take(&mut self, bytes: &[u8]) {
+        if self.is_stderr {
+            self.log.lock().keep_tail(bytes);
+        }
+        for &byte in bytes {
+            self.open.push(byte);
+            if byte == b'\n' || self.open.len() >= LINE_BYTES {
+                self.emit();
+            }
+        }
+    }
+
     fn emit(&mut self) {
         let line = String::from_utf8_lossy(&self.open);
         let line = line.trim_end_matches(['\r', '\n']);
@@ -165,21 +193,33 @@ impl Lines {
     }
 }
 
+impl OutputStream for Lines {
+    fn write(&mut self, bytes: Bytes) -> StreamResult<()> {
+        self.take(&bytes);
+        Ok(())
+    }
+
+    fn flush(&mut self) -> StreamResult<()> {
+        Ok(())
+    }
+
+    fn check_write(&mut self) -> StreamResult<usize> {
+        Ok(WRITE_BYTES)
+    }
+}
+
+#[wasmtime_wasi::async_trait]
+impl Pollable for Lines {
+    async fn ready(&mut self) {}
+}
+
 impl AsyncWrite for Lines {
     fn poll_write(
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        if self.is_stderr {
-            self.log.lock().keep_tail(bytes);
-        }
-        for &byte in bytes {
-            self.open.push(byte);
-            if byte == b'\n' || self.open.len() >= LINE_BYTES {
-                self.emit();
-            }
-        }
+        self.take(bytes);
         Poll::Ready(Ok(bytes.len()))
     }
 

@@ -1,10 +1,10 @@
 //! How the guests of several tenants share the processors.
 //!
-//! A guest that is found running at an epoch pays one tick from its tenant's account. While guests want all processors, the account of a
-//! tenant that lately took more than another one for its weight is refilled at half of its weight's part of them: whoever computes
-//! little is hardly held up by whoever computes without end. A guest whose account is empty pauses.
+//! What a tenant's tasks take is paid for from its account. While guests want all processors, the account of a tenant that lately took
+//! more than another one for its weight is refilled at half of its weight's part of them: whoever computes little is hardly held up by
+//! whoever computes without end. A guest that is found running at an epoch pauses, where its account is empty.
 //!
-//! Epochs find guests by sampling, so that what the host does for a guest is paid for in part. Knows no job and no run.
+//! Knows no job and no run; `cpu.rs` measures what is taken, and moves tasks of heavy tenants to threads that give way.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -15,6 +15,9 @@ use super::engine::TICK;
 
 /// A tenant that did nothing for this long leaves its part to others.
 const IDLE_AFTER: Duration = Duration::from_millis(50);
+
+/// A tenant that did nothing for this long is not one of those that a heavy one is compared with.
+const AWAY_AFTER: Duration = Duration::from_secs(1);
 
 /// How fast it is forgotten what a tenant took, as the time after which some third is left.
 const MEMORY: Duration = Duration::from_secs(5);
@@ -57,8 +60,16 @@ pub struct Shares {
     cores: f64,
     accounts: Mutex<HashMap<String, Arc<Account>>>,
     demand: Mutex<Demand>,
+    level: Mutex<Level>,
     /// Guests that pause.
     paused: AtomicUsize,
+}
+
+/// What a tenant may have taken lately for its weight without being a heavy one, in seconds of one processor, and since when.
+#[derive(Default)]
+struct Level {
+    at: Duration,
+    seconds: f64,
 }
 
 /// How many guests were found running, in this stretch of time and in the one before.
@@ -80,9 +91,10 @@ struct Balance {
     share: CpuShare,
     /// Seconds of one processor.
     left: f64,
+    refilled: Duration,
     /// What was taken lately, in seconds of one processor.
     taken: f64,
-    at: Duration,
+    charged: Duration,
 }
 
 impl Default for Shares {
@@ -92,41 +104,47 @@ impl Default for Shares {
             cores: std::thread::available_parallelism().map_or(1.0, |cores| cores.get() as f64),
             accounts: Mutex::default(),
             demand: Mutex::default(),
+            level: Mutex::default(),
             paused: AtomicUsize::new(0),
         }
     }
 }
 
 impl Shares {
-    /// The account of a tenant, with what it may take from now on.
-    pub fn of(&self, tenant: &str, share: CpuShare) -> Arc<Account> {
+    /// The account of a tenant.
+    pub fn of(&self, tenant: &str) -> Arc<Account> {
         let mut accounts = lock(&self.accounts);
         let account = accounts.entry(tenant.to_owned()).or_insert_with(|| {
+            let now = self.begun.elapsed();
             Arc::new(Account {
                 last: AtomicU64::new(0),
                 balance: Mutex::new(Balance {
-                    share,
+                    share: CpuShare::default(),
                     left: CREDIT,
+                    refilled: now,
                     taken: 0.0,
-                    at: self.begun.elapsed(),
+                    charged: now,
                 }),
             })
         });
-        lock(&account.balance).share = share;
         account.clone()
     }
 
-    /// The tenant computes: its part is not given to others.
-    pub fn touch(&self, account: &Account) {
-        account.touch(self.begun.elapsed());
+    /// The tenant took something, and is here.
+    pub fn charge(&self, account: &Account, took: Duration) {
+        let now = self.begun.elapsed();
+        account.touch(now);
+        if !took.is_zero() {
+            lock(&account.balance).charge(took, now);
+        }
     }
 
-    /// Pays for one tick. The guest is to pause for as long as what this gives lasts, where its tenant has nothing left.
-    pub fn pay(
+    /// How long a guest is to pause whose tenant has nothing left: for as long as what this gives lasts.
+    pub fn pause(
         self: &Arc<Self>,
         account: &Arc<Account>,
     ) -> Option<impl Future<Output = ()> + Send + use<>> {
-        let pause = self.pay_at(account, self.begun.elapsed())?;
+        let pause = self.pause_at(account, self.begun.elapsed())?;
         let most = lock(&account.balance).share.most;
         let (paused, account) = (Paused::new(self.clone()), account.clone());
         Some(async move {
@@ -138,6 +156,41 @@ impl Shares {
                 }
             }
         })
+    }
+
+    /// What the tenant took lately, in seconds of one processor.
+    #[cfg(test)]
+    pub fn taken(&self, account: &Account) -> f64 {
+        lock(&account.balance).taken_at(self.begun.elapsed())
+    }
+
+    /// Whether the tenant lately took more than others do: than the mean of those that are here, and of one that comes.
+    pub fn is_heavy(&self, account: &Account) -> bool {
+        self.is_heavy_at(account, self.begun.elapsed())
+    }
+
+    fn is_heavy_at(&self, account: &Account, now: Duration) -> bool {
+        let level = self.level(now);
+        lock(&account.balance).for_its_weight(now) > level
+    }
+
+    fn level(&self, now: Duration) -> f64 {
+        let mut level = lock(&self.level);
+        if now.saturating_sub(level.at) < TICK {
+            return level.seconds;
+        }
+        let (mut sum, mut present) = (0.0, 1.0);
+        let accounts = lock(&self.accounts);
+        for account in accounts.values().filter(|one| !one.is_away(now)) {
+            sum += lock(&account.balance).for_its_weight(now);
+            present += 1.0;
+        }
+        level.at = now;
+        level.seconds = match accounts.len() {
+            ..=1 => f64::INFINITY,
+            _ => (sum / present).max(CREDIT),
+        };
+        level.seconds
     }
 
     /// Whether no other tenant computes.
@@ -165,8 +218,7 @@ impl Shares {
         running + self.paused.load(Ordering::Relaxed) as f64 >= self.cores * FULL
     }
 
-    fn pay_at(&self, account: &Account, now: Duration) -> Option<Duration> {
-        account.touch(now);
+    fn pause_at(&self, account: &Account, now: Duration) -> Option<Duration> {
         let is_full = self.is_full(now);
         let (mut weights, mut others_least) = (0.0, f64::INFINITY);
         for other in lock(&self.accounts).values() {
@@ -174,22 +226,20 @@ impl Shares {
                 continue;
             }
             let balance = lock(&other.balance);
-            let weight = f64::from(balance.share.weight);
-            weights += weight;
+            weights += f64::from(balance.share.weight);
             if !std::ptr::eq(Arc::as_ptr(other), account) {
-                others_least = others_least.min(balance.taken_at(now) / weight);
+                others_least = others_least.min(balance.for_its_weight(now));
             }
         }
         let mut balance = lock(&account.balance);
         let weight = f64::from(balance.share.weight);
-        let is_heavier = balance.taken_at(now) / weight > others_least + CREDIT;
         let (mut rate, mut credit) = (self.cores, CREDIT);
-        if is_full && is_heavier {
+        if is_full && balance.for_its_weight(now) > others_least + CREDIT {
             // What was saved while nobody else computed is no reason to hold them up now.
             (rate, credit) = (rate * weight / weights / 2.0, 0.0);
         }
         rate = rate.min(balance.share.most.unwrap_or(rate));
-        balance.pay(rate, credit, now)
+        balance.refill(rate, credit, now)
     }
 }
 
@@ -210,9 +260,21 @@ impl Drop for Paused {
 }
 
 impl Account {
+    /// What the tenant may take from now on.
+    pub fn set(&self, share: CpuShare) {
+        lock(&self.balance).share = share;
+    }
+
     fn is_idle(&self, now: Duration) -> bool {
-        let last = Duration::from_micros(self.last.load(Ordering::Relaxed));
-        now.saturating_sub(last) > IDLE_AFTER
+        now.saturating_sub(self.last()) > IDLE_AFTER
+    }
+
+    fn is_away(&self, now: Duration) -> bool {
+        now.saturating_sub(self.last()) > AWAY_AFTER
+    }
+
+    fn last(&self) -> Duration {
+        Duration::from_micros(self.last.load(Ordering::Relaxed))
     }
 
     fn touch(&self, now: Duration) {
@@ -222,18 +284,27 @@ impl Account {
 }
 
 impl Balance {
-    /// What was taken lately fades.
+    /// What was taken lately, which fades, for the weight.
+    fn for_its_weight(&self, now: Duration) -> f64 {
+        self.taken_at(now) / f64::from(self.share.weight)
+    }
+
     fn taken_at(&self, now: Duration) -> f64 {
-        let passed = now.saturating_sub(self.at).as_secs_f64();
+        let passed = now.saturating_sub(self.charged).as_secs_f64();
         self.taken * (-passed / MEMORY.as_secs_f64()).exp()
     }
 
-    fn pay(&mut self, rate: f64, credit: f64, now: Duration) -> Option<Duration> {
-        let tick = TICK.as_secs_f64();
-        let passed = now.saturating_sub(self.at).as_secs_f64();
-        self.taken = self.taken_at(now) + tick;
-        self.left = (self.left + passed * rate).min(credit) - tick;
-        self.at = now;
+    fn charge(&mut self, took: Duration, now: Duration) {
+        self.taken = self.taken_at(now) + took.as_secs_f64();
+        self.charged = now;
+        self.left -= took.as_secs_f64();
+    }
+
+    /// How long it takes until something is left.
+    fn refill(&mut self, rate: f64, credit: f64, now: Duration) -> Option<Duration> {
+        let passed = now.saturating_sub(self.refilled).as_secs_f64();
+        self.left = (self.left + passed * rate).min(credit);
+        self.refilled = now;
         let pause = Duration::try_from_secs_f64(-self.left / rate).ok()?;
         (!pause.is_zero()).then_some(pause.min(LONGEST_PAUSE))
     }
@@ -269,7 +340,8 @@ mod tests {
         }
 
         fn add(&mut self, tenant: &str, share: CpuShare, guests: u32) -> Arc<Account> {
-            let account = self.shares.of(tenant, share);
+            let account = self.shares.of(tenant);
+            account.set(share);
             for _ in 0..guests {
                 self.guests.push((account.clone(), Duration::ZERO));
             }
@@ -293,7 +365,9 @@ mod tests {
                     if Arc::ptr_eq(&owner, account) {
                         got += TICK.as_secs_f64();
                     }
-                    let pause = self.shares.pay_at(&owner, self.now).unwrap_or_default();
+                    owner.touch(self.now);
+                    lock(&owner.balance).charge(TICK, self.now);
+                    let pause = self.shares.pause_at(&owner, self.now).unwrap_or_default();
                     self.guests[at].1 = self.now + pause;
                 }
                 self.guests.rotate_left(1);
@@ -328,6 +402,38 @@ mod tests {
         let b = machine.add("b", CpuShare::default(), 2);
         let got = machine.run(2, &b);
         assert!(got > 2.6, "{got}");
+    }
+
+    #[test]
+    fn whoever_took_more_than_others_is_heavy_until_it_is_forgotten() {
+        let mut machine = Machine::new();
+        let heavy = machine.add("heavy", CpuShare::default(), 4);
+        machine.run(10, &heavy);
+        let is_heavy =
+            |machine: &Machine, account| machine.shares.is_heavy_at(account, machine.now);
+        // Nobody else was ever here.
+        assert!(!is_heavy(&machine, &heavy));
+        let light = machine.add("light", CpuShare::default(), 0);
+        machine.now += TICK;
+        assert!(is_heavy(&machine, &heavy));
+        assert!(!is_heavy(&machine, &light));
+        // As much as the other, for four times the weight.
+        let weighty = machine.add(
+            "weighty",
+            CpuShare {
+                weight: 4,
+                most: None,
+            },
+            0,
+        );
+        let taken = lock(&heavy.balance).taken_at(machine.now);
+        lock(&weighty.balance).charge(Duration::from_secs_f64(taken), machine.now);
+        weighty.touch(machine.now);
+        machine.now += TICK;
+        assert!(is_heavy(&machine, &heavy));
+        assert!(!is_heavy(&machine, &weighty));
+        machine.now += Duration::from_secs(60);
+        assert!(!is_heavy(&machine, &heavy));
     }
 
     #[test]

@@ -8,9 +8,9 @@ use wasmtime_wasi::{FsPerms, WasiCtx, WasiCtxView, WasiView};
 
 use super::Scope;
 use super::bindings::imports::types::{Error as WitError, ErrorKind};
+use super::cpu;
 use super::engine::TICK;
 use super::output::{GuestLog, Stdio};
-use super::share::{Account, Shares};
 use crate::capabilities::Granted;
 use crate::error::{Error, Kind, Result};
 use crate::job::Limits;
@@ -41,8 +41,6 @@ pub struct State {
     pub(crate) scope: Arc<Scope>,
     pub(crate) granted: Granted,
     cpu: CpuClock,
-    shares: Arc<Shares>,
-    account: Arc<Account>,
     calls: Calls,
 }
 
@@ -55,13 +53,7 @@ impl Drop for State {
 }
 
 impl State {
-    pub fn new(
-        scope: Arc<Scope>,
-        granted: Granted,
-        limits: &Limits,
-        shares: Arc<Shares>,
-    ) -> Result<Self> {
-        let account = shares.of(&scope.tenant, scope.cpu);
+    pub fn new(scope: Arc<Scope>, granted: Granted, limits: &Limits) -> Result<Self> {
         let log = GuestLog::new(scope.clone(), limits.log_bytes);
         let mut wasi = WasiCtx::builder();
         wasi.stdout(Stdio {
@@ -99,8 +91,6 @@ impl State {
                 left: 0,
                 max_ticks: ticks(limits.cpu_per_call),
             },
-            shares,
-            account,
             calls: Calls::default(),
         })
     }
@@ -116,7 +106,6 @@ impl State {
     /// Starts the clock of a call.
     pub fn start_call(&mut self) {
         self.cpu.left = self.cpu.max_ticks;
-        self.shares.touch(&self.account);
         self.budget.refused = None;
         self.budget.invalid = None;
     }
@@ -128,7 +117,7 @@ impl State {
     /// Called at every epoch in which the guest was running.
     pub fn tick(&mut self) -> UpdateDeadline {
         self.cpu.left = self.cpu.left.saturating_sub(1);
-        match (self.cpu.left, self.shares.pay(&self.account)) {
+        match (self.cpu.left, cpu::pause()) {
             (0, _) => UpdateDeadline::Interrupt,
             (_, None) => UpdateDeadline::Yield(1),
             // Once it goes on, the epochs of the pause do not count.

@@ -83,7 +83,8 @@ pub async fn run(mut ready: Ready, context: &Context) -> RunReport {
         job = report.job
     );
     let http = ready.http();
-    let outcome = attempt(ready, context, &mut report).await;
+    let cpu = ready.cpu.clone();
+    let outcome = cpu.pay_for(attempt(ready, context, &mut report)).await;
     report.set_http(&http);
     report.finish(outcome, &context.metrics, start.elapsed());
     if report.has_begun {
@@ -308,7 +309,9 @@ async fn stage(
     let mut done: Vec<Option<Done>> = splits.iter().map(|_| None).collect();
     for (index, split) in (0..).zip(splits) {
         let (shared, metrics) = (shared.clone(), context.metrics.split());
-        tasks.spawn(async move { (index, split::transfer(shared, index, split, metrics).await) });
+        let cpu = shared.ready.cpu.clone();
+        let work = async move { (index, split::transfer(shared, index, split, metrics).await) };
+        tasks.spawn(cpu.task(work));
     }
     let mut failure: Option<Error> = None;
     while let Some(joined) = tasks.join_next().await {

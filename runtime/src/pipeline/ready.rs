@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::places;
 use crate::capabilities::{Granted, http, iceberg, kms, object_store, postgres};
 use crate::component::{
-    Components, CpuShare, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop,
+    Components, Cpu, CpuShare, Dataset, Linked, Loaded, ReaderInstance, Run, Sandbox, Scope, Stop,
     WriterInstance,
 };
 use crate::contract::Contract;
@@ -32,7 +32,8 @@ pub struct Ready {
     /// As the job asks for it.
     pub parallelism: Option<NonZeroU32>,
     pub limits: Limits,
-    cpu: CpuShare,
+    /// What its tenant has of the processors.
+    pub cpu: Cpu,
     /// What its instances write down of themselves.
     pub trace: Option<Arc<Trace>>,
     pub secrets: Arc<Secrets>,
@@ -92,7 +93,13 @@ impl Ready {
             dead_letter.as_ref().map(facts).as_ref(),
         )?;
         places::check(&job, &plan).map_err(|error| vec![error])?;
-        traffic::limit(&job.tenant, job.policy.limits.network_bytes);
+        let limits = &job.policy.limits;
+        traffic::limit(&job.tenant, limits.network_bytes);
+        let cpu = components.cpu(&job.tenant);
+        cpu.set(CpuShare {
+            weight: limits.weight,
+            most: limits.cpu_milli.map(|milli| f64::from(milli) / 1000.0),
+        });
         let secrets = Arc::new(job.secrets.clone());
         let reader = Side::new(&job.source, reader, &plan.reader, &job);
         let writer = Side::new(&job.target, writer, &plan.writer, &job);
@@ -113,14 +120,7 @@ impl Ready {
                 dead_letter,
                 parallelism: job.parallelism,
                 limits: job.limits,
-                cpu: CpuShare {
-                    weight: job.policy.limits.weight,
-                    most: job
-                        .policy
-                        .limits
-                        .cpu_milli
-                        .map(|milli| f64::from(milli) / 1000.0),
-                },
+                cpu,
                 trace: None,
                 secrets,
             }),
@@ -206,7 +206,6 @@ impl Ready {
                 run_id: run_id.to_owned(),
                 job: self.job.clone(),
                 tenant: self.tenant.clone(),
-                cpu: self.cpu,
                 reader: self.reader.component.reference(),
                 writer: self.writer.component.reference(),
                 instance,

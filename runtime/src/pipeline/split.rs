@@ -125,7 +125,10 @@ async fn attempts(
     loop {
         let this = Arc::new(attempt.clone());
         let (sender, receiver) = channel(attempt.shared.ready.limits.batch_rows);
-        let reading = tokio::spawn(read(this.clone(), sender));
+        let reading = tokio::spawn({
+            let cpu = this.shared.ready.cpu.clone();
+            cpu.task(read(this.clone(), sender))
+        });
         let Failed {
             error,
             is_of_reader,

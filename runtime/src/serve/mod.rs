@@ -330,7 +330,9 @@ impl Server {
             let (server, active) = (self.clone(), active.clone());
             tokio::spawn(async move {
                 // A panic in a run is the end of that run alone.
-                let running = tokio::spawn(server.clone().execute(start.clone(), entry, active));
+                let cpu = server.components.cpu(&start.key.tenant);
+                let run = server.clone().execute(start.clone(), entry, active);
+                let running = tokio::spawn(cpu.task(run));
                 let ended = running.await.unwrap_or(Ended::Badly);
                 server.finish(&start.key, ended);
             });
