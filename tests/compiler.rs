@@ -93,8 +93,8 @@ fn what_takes_too_much_ends_with_its_process() {
     let bomb = bomb(2);
     for (memory_mib, cpu_seconds) in [(100, 60), (4096, 1)] {
         let (code, machine_code, message, took) = compile(memory_mib, cpu_seconds, &bomb);
-        // By a signal.
-        assert_eq!(code, None, "{message}");
+        // By a signal, or since it has no memory to go on with.
+        assert!(matches!(code, None | Some(101)), "{code:?}: {message}");
         assert!(
             machine_code.is_empty() && took < Duration::from_secs(60),
             "{took:?}"

@@ -1,6 +1,7 @@
 //! `serve`: jobs run when they are due, whatever others do and whenever it is killed, and nobody sees what is another's.
 
 mod day;
+mod limits;
 mod shared;
 mod tenants;
 mod watched;

@@ -19,6 +19,7 @@ pub mod report;
 pub mod runs;
 pub mod seal;
 pub mod serve;
+pub mod staging;
 pub mod telemetry;
 pub mod trace;
 pub mod traffic;

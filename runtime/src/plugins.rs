@@ -77,14 +77,19 @@ impl Plugins {
     }
 
     /// Loads the connector that `endpoint` names, and checks that it has the right role.
-    pub async fn resolve(&self, components: &Components, endpoint: &Endpoint) -> Result<Loaded> {
+    pub async fn resolve(
+        &self,
+        components: &Components,
+        endpoint: &Endpoint,
+        tenant: &str,
+    ) -> Result<Loaded> {
         let at = || endpoint.implementation_location();
         let loaded = match &endpoint.implementation {
             Implementation::BuiltIn(name) => self.load_built_in(components, name).await,
             Implementation::Named(name) => self.load_named(components, name, endpoint.role).await,
             Implementation::Path(path) => {
                 let name = path.file_stem().unwrap_or_default().to_string_lossy();
-                components.load_file(&name, path).await
+                components.load_file(&name, path, Some(tenant)).await
             }
         };
         let loaded = loaded.map_err(|error| error.at(at()))?;
@@ -111,7 +116,7 @@ impl Plugins {
             .is_some_and(|extension| extension == "wasm")
         {
             let stem = path.file_stem().unwrap_or_default().to_string_lossy();
-            return components.load_file(&stem, path).await;
+            return components.load_file(&stem, path, None).await;
         }
         match built_in(name) {
             Some(_) => self.load_built_in(components, name).await,
@@ -120,7 +125,7 @@ impl Plugins {
                 if !file.exists() {
                     return Err(self.unknown(name));
                 }
-                components.load_file(name, &file).await
+                components.load_file(name, &file, None).await
             }
         }
     }
@@ -153,7 +158,7 @@ impl Plugins {
         if !file.exists() {
             return Err(self.unknown(name).with("role", role.name()));
         }
-        components.load_file(name, &file).await
+        components.load_file(name, &file, None).await
     }
 
     fn unknown(&self, name: &str) -> Error {

@@ -7,9 +7,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{check, folder, hostile, job, put};
-use crate::support::postgres::server;
 use crate::support::serve::Serving;
-use crate::support::{TestDir, cli, test_guests};
+use crate::support::{TestDir, test_guests};
 
 /// Both tenants, as an operator would set them up: each may read its own folder and write to its own tables.
 fn two_tenants() -> TestDir {
@@ -443,35 +442,4 @@ fn a_run_store_on_a_full_disk_begins_no_run_and_stays_sound() {
         lines[2]
     );
     check(&dir, "acme", 10);
-}
-
-#[test]
-fn a_tenant_moves_no_more_than_its_rate_and_another_as_fast_as_it_can() {
-    let database = server().database();
-    database.sql("create table t as select n, repeat(md5(n::text), 4) as text from generate_series(1, 40000) n");
-    let dir = folder();
-    std::fs::create_dir(dir.path().join("tenants")).unwrap();
-    dir.write("tenants/other.yaml", "limits: { network: 1MiB }\n");
-    let run = |tenant: &str| {
-        let text = json!({
-            "tenant_id": tenant, "parallelism": 1, "limits": { "batch_rows": 2000 },
-            "source": { "reader": { "type": "custom", "implementation": "postgres",
-                "config": { "connection_string": database.url("reader"), "table": "t" } } },
-            "target": { "writer": { "type": "custom", "implementation": "parquet",
-                "config": { "path": format!("out/{tenant}") } } },
-        });
-        dir.write(&format!("{tenant}.yaml"), &text.to_string());
-        let begun = std::time::Instant::now();
-        let output = cli(&dir, &["run", &format!("{tenant}.yaml"), "--json"]);
-        assert_eq!(output.json()["rows_written"], 40_000, "{output:?}");
-        begun.elapsed()
-    };
-    run("acme");
-    // Some 5.7 MB of rows: what is paid for last is the batch before the last one.
-    let took = run("other");
-    assert!(took > Duration::from_secs(4), "{took:?}");
-    for tenant in ["acme", "other"] {
-        let rows = crate::support::read_parquet("duckdb", &dir.path().join("out").join(tenant));
-        assert_eq!(rows["rows"], 40_000);
-    }
 }

@@ -4,7 +4,9 @@
 //! pure, `host.rs` adapts to the contract, `client.rs` or `backends/` do the work and know no wasm.
 
 pub mod aws;
+mod aws_http;
 mod blocking;
+pub mod connections;
 mod egress;
 pub mod failure;
 pub mod http;

@@ -51,7 +51,7 @@ pub async fn plugins(options: &Options) -> super::Outcome {
             |file| file.display().to_string(),
         );
         let loaded = match &found.file {
-            Some(file) => components.load_file(&found.name, file).await,
+            Some(file) => components.load_file(&found.name, file, None).await,
             None => plugins.find(&components, &found.name).await,
         };
         rows.push(row(

@@ -10,12 +10,14 @@ use clap::Args;
 
 use super::run::Signals;
 use super::{Options, one};
+use crate::capabilities::connections;
 use crate::component::Stop;
 use crate::error::{Error, Kind};
 use crate::job::LoadOptions;
 use crate::report;
 use crate::serve::api::{self, Tokens};
 use crate::serve::{Capacity, Clock, Server, Settings};
+use crate::staging;
 use crate::telemetry::Telemetry;
 
 /// The part of the machine's memory that runs may take where `--memory` does not say.
@@ -38,6 +40,12 @@ pub struct ServeOptions {
     /// Memory that all runs may take together [default: four fifths of the machine's]
     #[arg(long, value_name = "SIZE")]
     memory: Option<ByteSize>,
+    /// Bytes that all runs may have staged together and not yet committed, in folders and in buckets [default: any]
+    #[arg(long, value_name = "SIZE")]
+    staged: Option<ByteSize>,
+    /// Sessions with databases that all runs may have at the same time, and requests over HTTP and to S3 and KMS
+    #[arg(long, default_value = "256", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    connections: u16,
     /// How long active runs may go on after SIGTERM; a second signal stops them at once
     #[arg(long, default_value = "5m", value_name = "TIME", value_parser = humantime::parse_duration)]
     drain: Duration,
@@ -61,6 +69,8 @@ pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Er
                     .hint("say how much runs may take: `--memory 8GiB`"))
             })?,
     };
+    connections::limit(usize::from(serve.connections));
+    staging::limit_all(serve.staged.map(|size| size.as_u64()));
     let settings = Settings {
         jobs: serve.jobs.clone(),
         options: LoadOptions {

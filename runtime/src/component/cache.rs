@@ -23,8 +23,6 @@ use crate::error::{Error, Kind, Result};
 pub struct Cache {
     /// None where no folder is to be had: components are then compiled at every start.
     folder: Option<PathBuf>,
-    /// Held by whoever compiles apart: one at a time, so that together they take no more than one may.
-    compiling: Mutex<()>,
     /// Components that did not compile, by their digests, and when: what takes minutes is not tried with each run.
     refused: Mutex<HashMap<String, (Instant, Error)>>,
 }
@@ -60,9 +58,27 @@ impl Cache {
         });
         Self {
             folder,
-            compiling: Mutex::default(),
             refused: Mutex::default(),
         }
+    }
+
+    /// Whether a component was compiled before.
+    pub fn has(&self, engine: &Engine, digest: &str) -> bool {
+        self.file(engine, digest)
+            .is_some_and(|(_, file)| is_ours(&file))
+    }
+
+    fn find(&self, engine: &Engine, digest: &str) -> Option<Component> {
+        let (_, file) = self.file(engine, digest)?;
+        self.found(engine, &file)
+    }
+
+    fn file(&self, engine: &Engine, digest: &str) -> Option<(&Path, PathBuf)> {
+        let folder = self.folder.as_deref()?;
+        Some((
+            folder,
+            folder.join(format!("{}.cwasm", key(engine, digest))),
+        ))
     }
 
     /// Loads the machine code of `bytes`, compiling it where that was not done before. Blocks.
@@ -73,30 +89,18 @@ impl Cache {
         digest: &str,
         place: Where,
     ) -> Result<Component> {
-        let file = self.folder.as_ref().map(|folder| {
-            let name = format!("{}.cwasm", key(engine, digest));
-            (folder, folder.join(name))
-        });
-        let found = || file.as_ref().and_then(|(_, file)| self.found(engine, file));
-        if let Some(component) = found() {
+        if let Some(component) = self.find(engine, digest) {
             return Ok(component);
         }
         let code = match place {
             Where::Here => compiler::compile(engine, bytes)?,
-            Where::Apart => {
-                let _one = lock(&self.compiling);
-                // Another may have done it meanwhile.
-                if let Some(component) = found() {
-                    return Ok(component);
-                }
-                self.compile_apart(bytes, digest)?
-            }
+            Where::Apart => self.compile_apart(bytes, digest)?,
         };
-        if let Some((folder, file)) = &file {
-            match store(&code, folder, file) {
+        if let Some((folder, file)) = self.file(engine, digest) {
+            match store(&code, folder, &file) {
                 // From its file, whose pages are shared and need not be kept in memory.
                 Ok(()) => {
-                    if let Some(component) = self.found(engine, file) {
+                    if let Some(component) = self.found(engine, &file) {
                         return Ok(component);
                     }
                 }
@@ -273,7 +277,6 @@ mod tests {
         let engine = super::super::engine::start().unwrap();
         let cache = Cache {
             folder: None,
-            compiling: Mutex::default(),
             refused: Mutex::default(),
         };
         let refused = cache.load(&engine, b"hello", "x", Where::Here).err();

@@ -3,11 +3,14 @@
 //! A component can be made to take its compiler minutes and gigabytes. The child has neither the environment nor the secrets of this
 //! process, and what it may take ends it. What it answers is machine code, which is trusted as this process's own would be.
 
+use std::collections::HashMap;
 use std::io::{Read, Write};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use rustix::process::{Resource, Rlimit, nice, setrlimit};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -34,6 +37,9 @@ const MAX_WALL: Duration = Duration::from_secs(180);
 const MAX_CODE_BYTES: u64 = 512 << 20;
 const MAX_MESSAGE_BYTES: u64 = 4 << 10;
 
+/// Runs go first: with this, the system gives a child a tenth of the time of whatever else runs.
+const NICE: i32 = 10;
+
 const POLL: Duration = Duration::from_millis(2);
 
 /// Machine code of a component, in this process.
@@ -48,6 +54,50 @@ pub fn compile(engine: &Engine, bytes: &[u8]) -> Result<Vec<u8>> {
     component
         .serialize()
         .map_err(|error| Error::internal("machine code cannot be kept").caused_by(error))
+}
+
+/// Who may start a child: at the same time one for components that the operator installed, and one for those that tenants brought.
+pub struct Turns {
+    installed: Semaphore,
+    brought: Semaphore,
+    tenants: Mutex<HashMap<String, Arc<Semaphore>>>,
+}
+
+/// A turn, until dropped.
+pub struct Turn<'a> {
+    _lane: Option<SemaphorePermit<'a>>,
+    _tenant: Option<OwnedSemaphorePermit>,
+}
+
+impl Turns {
+    pub fn new() -> Self {
+        Self {
+            installed: Semaphore::new(1),
+            brought: Semaphore::new(1),
+            tenants: Mutex::default(),
+        }
+    }
+
+    /// Waits for a turn. Tenants take turns, however many components each has.
+    pub async fn take(&self, tenant: Option<&str>) -> Turn<'_> {
+        // Semaphores are first come, first served, and none is ever closed.
+        let Some(tenant) = tenant else {
+            return Turn {
+                _lane: self.installed.acquire().await.ok(),
+                _tenant: None,
+            };
+        };
+        let own = {
+            let mut tenants = self.tenants.lock().unwrap_or_else(PoisonError::into_inner);
+            let new = || Arc::new(Semaphore::new(1));
+            tenants.entry(tenant.to_owned()).or_insert_with(new).clone()
+        };
+        let own = own.acquire_owned().await.ok();
+        Turn {
+            _lane: self.brought.acquire().await.ok(),
+            _tenant: own,
+        }
+    }
 }
 
 /// Machine code of a component, made by a child process. Blocks.
@@ -117,6 +167,7 @@ pub fn compile_as_child(
     limit(Resource::Data, limits.memory_mib << 20)
         .and_then(|()| limit(Resource::Cpu, limits.cpu_seconds))
         .and_then(|()| limit(Resource::Core, 0))
+        .and_then(|()| nice(NICE).map(drop))
         .map_err(|error| Error::internal("no limits for the compiler").caused_by(error))?;
     let mut bytes = Vec::new();
     let broken = |error| Error::internal("the compiler's pipe broke").caused_by(error);
@@ -168,4 +219,30 @@ fn took_too_much(cause: &str) -> Error {
     )
     .caused_by(cause)
     .hint("ask who built it for a smaller one; a connector takes a second or less")
+}
+
+#[cfg(test)]
+mod tests {
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn tenants_take_turns_and_hold_up_no_component_of_the_operator() {
+        let turns = Turns::new();
+        let first = turns.take(Some("bomber")).now_or_never().unwrap();
+        let (mut second, mut other) = (
+            Box::pin(turns.take(Some("bomber"))),
+            Box::pin(turns.take(Some("other"))),
+        );
+        assert!(second.as_mut().now_or_never().is_none());
+        assert!(other.as_mut().now_or_never().is_none());
+        assert!(turns.take(None).now_or_never().is_some());
+        drop(first);
+        // Whoever has had a turn is behind whoever waited for one.
+        assert!(second.as_mut().now_or_never().is_none());
+        let others = other.as_mut().now_or_never().unwrap();
+        drop(others);
+        assert!(second.as_mut().now_or_never().is_some());
+    }
 }

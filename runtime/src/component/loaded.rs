@@ -69,8 +69,13 @@ pub struct Description {
 }
 
 impl Components {
-    /// Reads and loads a `.wasm` file.
-    pub async fn load_file(&self, name: &str, path: &std::path::Path) -> Result<Loaded> {
+    /// Reads and loads a `.wasm` file, which a tenant brought or the operator installed.
+    pub async fn load_file(
+        &self,
+        name: &str,
+        path: &std::path::Path,
+        tenant: Option<&str>,
+    ) -> Result<Loaded> {
         let unreadable = |error: std::io::Error| {
             Error::new(
                 Kind::ComponentInvalid,
@@ -87,8 +92,12 @@ impl Components {
         }
         let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
         let digest = hex(&Sha256::digest(&bytes));
-        let place = self.place_of_others;
-        self.load(name, path.display().to_string(), &bytes, digest, place)
+        let origin = path.display().to_string();
+        let _turn = match self.place_of_others {
+            Where::Apart if self.is_new(&digest) => Some(self.turns.take(tenant).await),
+            _ => None,
+        };
+        self.load(name, origin, &bytes, digest, self.place_of_others)
             .await
     }
 
@@ -160,6 +169,11 @@ impl Components {
         loaded.description = loaded.describe().await.map_err(invalid)?;
         self.remember(&loaded);
         Ok(loaded)
+    }
+
+    /// Whether it is to be compiled.
+    fn is_new(&self, digest: &str) -> bool {
+        self.known(digest).is_none() && !self.cache.has(&self.engine, digest)
     }
 
     fn known(&self, digest: &str) -> Option<Loaded> {

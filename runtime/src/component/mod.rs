@@ -37,6 +37,7 @@ pub struct Components {
     engine: wasmtime::Engine,
     cache: cache::Cache,
     place_of_others: Where,
+    turns: compiler::Turns,
     /// Those that were loaded, by the SHA-256 of their files: a process that serves loads the same ones again and again.
     loaded: Mutex<HashMap<String, Loaded>>,
     shares: Arc<share::Shares>,
@@ -50,6 +51,7 @@ impl Components {
             engine: engine::start()?,
             cache: cache::Cache::open(cache_folder),
             place_of_others: others,
+            turns: compiler::Turns::new(),
             loaded: Mutex::default(),
             shares: Arc::default(),
         })

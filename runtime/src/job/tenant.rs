@@ -55,6 +55,8 @@ struct LimitsSpec {
     cpu: Option<f64>,
     /// Bytes in a second that its runs may move over networks together, such as `10MiB`. Default: any.
     network: Option<Size>,
+    /// Bytes that its runs may have staged together and not yet committed, such as `50GiB`. Default: any.
+    staged: Option<Size>,
 }
 
 /// What the runs of a tenant may use of a process that serves.
@@ -67,6 +69,7 @@ pub struct TenantLimits {
     pub cpu_milli: Option<u32>,
     /// Bytes in a second.
     pub network_bytes: Option<u64>,
+    pub staged_bytes: Option<u64>,
 }
 
 impl Default for TenantLimits {
@@ -77,6 +80,7 @@ impl Default for TenantLimits {
             weight: 1,
             cpu_milli: None,
             network_bytes: None,
+            staged_bytes: None,
         }
     }
 }
@@ -237,10 +241,15 @@ fn limits(spec: &LimitsSpec, document: &Document, problems: &mut Vec<Error>) -> 
         .network
         .as_ref()
         .map(|size| bytes("network", size, "10MiB"));
+    let staged = spec
+        .staged
+        .as_ref()
+        .map(|size| bytes("staged", size, "50GiB"));
     TenantLimits {
         runs: spec.runs.unwrap_or(default.runs),
         memory_bytes: memory.unwrap_or(default.memory_bytes),
         network_bytes: network,
+        staged_bytes: staged,
         weight: spec.weight.unwrap_or(default.weight),
         // Within its range, as the schema of the file checked.
         cpu_milli: spec.cpu.map(|cores| (cores * 1000.0).round() as u32),

@@ -35,7 +35,8 @@ mod hook {
                 .append(true)
                 .open(file);
             if let Ok(mut file) = file {
-                let _ = writeln!(file, "{name}");
+                // At once: threads write to it side by side.
+                let _ = file.write_all(format!("{name}\n").as_bytes());
             }
         }
         let Ok(wanted) = std::env::var("DATIVO_CRASH_AT") else {

@@ -16,6 +16,7 @@ use crate::job::{self, Draft, Endpoint, Implementation, Job, Limits, Secrets};
 use crate::plan::{ComponentPlan, Facts, Plan};
 use crate::plugins::Plugins;
 use crate::runs::JobKey;
+use crate::staging;
 use crate::trace::Trace;
 use crate::traffic;
 
@@ -66,7 +67,7 @@ impl Ready {
         let mut sides = Vec::new();
         let endpoints = [&job.source, &job.target];
         for endpoint in endpoints.into_iter().chain(&job.dead_letter) {
-            match plugins.resolve(components, endpoint).await {
+            match plugins.resolve(components, endpoint, &job.tenant).await {
                 Ok(component) => {
                     problems.extend(foreign(endpoint, &component, &job).err());
                     let checked = endpoint.check_config(&component.description.config_schema);
@@ -95,6 +96,7 @@ impl Ready {
         places::check(&job, &plan).map_err(|error| vec![error])?;
         let limits = &job.policy.limits;
         traffic::limit(&job.tenant, limits.network_bytes);
+        staging::limit(&job.tenant, limits.staged_bytes);
         let cpu = components.cpu(&job.tenant);
         cpu.set(CpuShare {
             weight: limits.weight,

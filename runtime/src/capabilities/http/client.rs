@@ -26,6 +26,7 @@ use super::grant::bare;
 use super::rate::Rate;
 use super::request::Request;
 use super::retry;
+use crate::capabilities::connections;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::job::Place;
 use crate::traffic;
@@ -278,6 +279,7 @@ impl Sending<'_> {
         let mut attempts = 0;
         loop {
             self.turn(hop, &origin).await?;
+            let connection = connections::request(&access.tenant, timeout).await?;
             access.usage.requests.fetch_add(1, Relaxed);
             attempts += 1;
             let outgoing = Outgoing {
@@ -288,7 +290,9 @@ impl Sending<'_> {
                 timeout: hop.timeout.map_or(timeout, |own| own.min(timeout)),
                 max_body_bytes: self.max_body_bytes,
             };
-            let (why, asked) = match wire::attempt(&driver, outgoing).await {
+            let attempt = wire::attempt(&driver, outgoing).await;
+            drop(connection);
+            let (why, asked) = match attempt {
                 Err(Lost::Final(failure)) => {
                     let message = format!("{}: {}", hop.name(), failure.message);
                     return Err(Failure { message, ..failure });

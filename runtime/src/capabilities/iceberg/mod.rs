@@ -29,15 +29,19 @@ pub use host::HostDataFiles;
 use std::sync::Arc;
 
 use crate::capabilities::aws::Aws;
+use crate::capabilities::failure::Failure;
 use crate::error::Result;
 use crate::job::{AwsSettings, Secrets};
+use crate::staging::StagedBytes;
 use grant::Grant;
+use warehouse::Warehouse;
 
 /// What one component may reach.
 pub struct Access {
     grant: Grant,
     secrets: Secrets,
     aws: Arc<Aws>,
+    staged: Arc<StagedBytes>,
 }
 
 impl Access {
@@ -51,7 +55,12 @@ impl Access {
             grant: Grant::parse(lines, secrets)?,
             secrets: secrets.clone(),
             aws: Aws::new(aws, secrets),
+            staged: StagedBytes::new(&aws.tenant),
         })
+    }
+
+    fn warehouse(&self, root: &str) -> Result<Warehouse, Failure> {
+        Warehouse::new(root, self.aws.clone(), self.staged.clone())
     }
 
     /// Reaches nothing.
@@ -60,6 +69,7 @@ impl Access {
             grant: Grant::default(),
             secrets: Secrets::default(),
             aws: Aws::new(&AwsSettings::default(), &Secrets::default()),
+            staged: StagedBytes::new(""),
         }
     }
 }

@@ -37,11 +37,11 @@ impl Table {
             CatalogSpec::Rest { warehouse, .. } => {
                 warehouse.get_or_insert_with(|| target.warehouse.clone());
                 match target.warehouse.contains("://") {
-                    true => Some(Warehouse::new(&target.warehouse, access.aws.clone())?),
+                    true => Some(access.warehouse(&target.warehouse)?),
                     false => None,
                 }
             }
-            CatalogSpec::Sql { .. } => Some(Warehouse::new(&target.warehouse, access.aws.clone())?),
+            CatalogSpec::Sql { .. } => Some(access.warehouse(&target.warehouse)?),
         };
         let catalog = Catalog::open(&spec, root.clone(), &access.secrets)?;
         Ok(Self {
@@ -78,7 +78,7 @@ impl Table {
 
     /// Where the files of the table are.
     pub fn warehouse(&self, metadata: &TableMetadata) -> Result<Warehouse> {
-        Warehouse::new(metadata.location(), self.access.aws.clone())
+        self.access.warehouse(metadata.location())
     }
 
     /// The table with columns for `incoming`.

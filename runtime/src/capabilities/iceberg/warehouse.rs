@@ -14,6 +14,7 @@ use bytes::Bytes;
 
 use crate::capabilities::aws::Aws;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
+use crate::staging::StagedBytes;
 
 pub use upload::{Upload, Written};
 
@@ -28,6 +29,7 @@ pub struct Warehouse {
     /// Without a slash at its end.
     root: String,
     aws: Arc<Aws>,
+    staged: Arc<StagedBytes>,
 }
 
 /// Where an object is. Only [`Warehouse::place`] makes one, so that it is below the root.
@@ -47,12 +49,12 @@ struct Object {
 
 impl Warehouse {
     /// `root` is `s3://bucket/prefix`, `file:///folder`, or a path, which is taken from the current folder.
-    pub fn new(root: &str, aws: Arc<Aws>) -> Result<Self> {
+    pub fn new(root: &str, aws: Arc<Aws>, staged: Arc<StagedBytes>) -> Result<Self> {
         let root = match bucket_part(root) {
             Some(rest) => format!("s3://{}", bucket_root(root, rest)?),
             None => format!("file://{}", local_root(root)?),
         };
-        Ok(Self { root, aws })
+        Ok(Self { root, aws, staged })
     }
 
     pub fn root(&self) -> &str {
@@ -156,8 +158,8 @@ impl Warehouse {
     /// Begins an object whose bytes come piece by piece.
     pub async fn upload(&self, url: &str) -> Result<Upload> {
         match self.place(url)? {
-            Place::Local(path) => Upload::local(url, path).await,
-            Place::S3(object) => Ok(Upload::s3(&self.aws, object)),
+            Place::Local(path) => Upload::local(url, path, self.staged.portion()).await,
+            Place::S3(object) => Ok(Upload::s3(&self.aws, object, self.staged.portion())),
         }
     }
 

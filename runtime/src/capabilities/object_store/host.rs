@@ -17,6 +17,7 @@ use crate::component::bindings::imports::object_store as wit;
 use crate::component::bindings::imports::types::Error as WitError;
 use crate::data::HostBlob;
 use crate::pipeline::crash;
+use crate::staging::Portion;
 
 /// What an upload costs the host beside its handle: a descriptor and buffers.
 const UPLOAD_BYTES: u64 = 256 << 10;
@@ -30,6 +31,7 @@ pub struct HostUpload {
     upload: Arc<Mutex<Option<Upload>>>,
     /// Memory of parts on their way that was counted for it.
     counted_bytes: u64,
+    staged: Portion,
 }
 
 /// A stream behind a handle.
@@ -118,6 +120,7 @@ impl wit::HostUpload for State {
                     let held = HostUpload {
                         upload: Arc::new(Mutex::new(Some(upload))),
                         counted_bytes: 0,
+                        staged: store.staged.portion(),
                     };
                     self.hold(held, UPLOAD_BYTES)
                 }
@@ -137,6 +140,10 @@ impl wit::HostUpload for State {
             .iter()
             .map(|blob| self.blob(blob))
             .collect::<Result<Vec<Buffer>, _>>()?;
+        let length = chunks.iter().map(|chunk| chunk.len() as u64).sum();
+        if let Err(failure) = self.get_mut(&handle)?.staged.add(length) {
+            return Ok(Err(failure.into()));
+        }
         if let Err(failure) = Upload::put(upload, part, chunks).await {
             return Ok(Err(failure.into()));
         }
@@ -151,6 +158,9 @@ impl wit::HostUpload for State {
             None => Err(backends::already_staged()),
         };
         let held = self.get_mut(&handle)?;
+        if staged.is_ok() {
+            held.staged.keep();
+        }
         let counted = std::mem::take(&mut held.counted_bytes);
         self.budget.give(counted);
         Ok(staged.map_err(WitError::from).map(|staged| {

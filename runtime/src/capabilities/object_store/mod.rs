@@ -20,12 +20,14 @@ use crate::capabilities::aws::Aws;
 use crate::capabilities::failure::Failure;
 use crate::error::{Error, Kind, Result};
 use crate::job::{AwsSettings, Secrets};
+use crate::staging::StagedBytes;
 use grant::Grant;
 
 /// What one component may reach.
 pub struct Access {
     grant: Arc<Grant>,
     aws: Arc<Aws>,
+    staged: Arc<StagedBytes>,
 }
 
 impl Access {
@@ -51,6 +53,7 @@ impl Access {
         Ok(Self {
             grant: Arc::new(Grant::parse(&lines, &folder)?),
             aws: Aws::new(aws, secrets),
+            staged: StagedBytes::new(&aws.tenant),
         })
     }
 
@@ -92,6 +95,7 @@ impl Access {
         Self {
             grant: Arc::new(Grant::none()),
             aws: Aws::new(&AwsSettings::default(), &Secrets::default()),
+            staged: StagedBytes::new(""),
         }
     }
 }

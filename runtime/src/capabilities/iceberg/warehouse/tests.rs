@@ -2,9 +2,14 @@
 
 use super::*;
 use crate::job::{AwsSettings, Secrets};
+use crate::staging::StagedBytes;
 
 fn warehouse(root: &str) -> Result<Warehouse> {
-    Warehouse::new(root, Aws::new(&AwsSettings::default(), &Secrets::default()))
+    Warehouse::new(
+        root,
+        Aws::new(&AwsSettings::default(), &Secrets::default()),
+        StagedBytes::new("warehouse"),
+    )
 }
 
 fn temporary() -> (tempfile::TempDir, Warehouse) {

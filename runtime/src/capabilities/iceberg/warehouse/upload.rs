@@ -21,6 +21,7 @@ use crate::capabilities::aws::{self, Aws};
 use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::component::hex;
+use crate::staging::Portion;
 
 /// What is sent in one request. S3 takes no smaller parts than 5 MiB but the last.
 const PART_BYTES: usize = 8 << 20;
@@ -37,6 +38,7 @@ pub struct Upload {
     bytes: u64,
     hash: Sha256,
     target: Target,
+    staged: Portion,
 }
 
 /// What lies there now.
@@ -77,7 +79,7 @@ struct Multipart {
 }
 
 impl Upload {
-    pub(super) async fn local(url: &str, path: PathBuf) -> Result<Self> {
+    pub(super) async fn local(url: &str, path: PathBuf, staged: Portion) -> Result<Self> {
         let part = local::part_name(&path, "");
         let target = part.clone();
         let file = on(path.clone(), move |path| {
@@ -91,10 +93,10 @@ impl Upload {
             file: Some(file),
             is_done: false,
         });
-        Ok(Self::new(url, target))
+        Ok(Self::new(url, target, staged))
     }
 
-    pub(super) fn s3(aws: &Arc<Aws>, object: Object) -> Self {
+    pub(super) fn s3(aws: &Arc<Aws>, object: Object, staged: Portion) -> Self {
         let url = object.url.clone();
         let target = Target::S3(Box::new(Multipart {
             aws: aws.clone(),
@@ -108,21 +110,23 @@ impl Upload {
             broken: None,
             is_done: false,
         }));
-        Self::new(&url, target)
+        Self::new(&url, target, staged)
     }
 
-    fn new(url: &str, target: Target) -> Self {
+    fn new(url: &str, target: Target, staged: Portion) -> Self {
         Self {
             url: url.to_owned(),
             bytes: 0,
             hash: Sha256::new(),
             target,
+            staged,
         }
     }
 
     pub async fn put(&mut self, bytes: Bytes) -> Result<()> {
-        let hash = std::mem::take(&mut self.hash);
         let (length, piece) = (bytes.len() as u64, bytes.clone());
+        self.staged.add(length)?;
+        let hash = std::mem::take(&mut self.hash);
         match &mut self.target {
             Target::Local(part) => {
                 let mut file = part.file.take().ok_or_else(|| ended(&self.url))?;
@@ -166,6 +170,7 @@ impl Upload {
             }
             Target::S3(multipart) => multipart.finish(self.bytes).await?,
         }
+        self.staged.keep();
         Ok(Written {
             url: self.url.clone(),
             bytes: self.bytes,

@@ -4,14 +4,17 @@
 //! everything else in the connection string.
 
 use std::collections::HashMap;
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::pin::pin;
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::FutureExt;
 use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::super::server::Server;
 use super::session::Session;
+use crate::capabilities::connections::{self, Permit};
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
 use crate::traffic;
 
@@ -33,7 +36,14 @@ struct Key {
 
 struct Place {
     permits: Arc<Semaphore>,
-    idle: Mutex<Vec<(Session, Instant)>>,
+    idle: Mutex<Vec<Kept>>,
+}
+
+/// A session that nobody uses.
+struct Kept {
+    session: Session,
+    connection: Permit,
+    since: Instant,
 }
 
 /// A connection out of the pool. Dropped with its session, it goes back.
@@ -44,6 +54,7 @@ pub struct Lease {
     is_settled: bool,
     place: Arc<Place>,
     permit: Option<OwnedSemaphorePermit>,
+    connection: Option<Permit>,
 }
 
 impl Lease {
@@ -67,14 +78,17 @@ impl Lease {
             is_settled: true,
             place,
             permit: Some(permit),
+            connection: None,
         };
-        while let Some(mut session) = lease.place.idle() {
+        while let Some((mut session, connection)) = lease.place.idle() {
             // A connection that broke while it was idle is no news, unless the snapshot is what fails.
             if session.begin(snapshot).await.is_ok() {
                 lease.session = Some(session);
+                lease.connection = Some(connection);
                 return Ok(lease);
             }
         }
+        lease.connection = Some(connection(tenant, server).await?);
         let mut session = Session::open(server).await?;
         session.begin(snapshot).await?;
         lease.session = Some(session);
@@ -107,37 +121,75 @@ impl Lease {
     /// Closes the connection: its state is not known any more.
     pub fn spoil(&mut self) {
         self.session = None;
+        self.connection = None;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
         let session = self.session.take().filter(|_| self.is_settled);
-        let (Some(mut session), Ok(runtime)) = (session, tokio::runtime::Handle::try_current())
-        else {
+        let (Some(mut session), Some(connection), Ok(runtime)) = (
+            session,
+            self.connection.take(),
+            tokio::runtime::Handle::try_current(),
+        ) else {
             return;
         };
         let (place, permit) = (self.place.clone(), self.permit.take());
         runtime.spawn(async move {
             if session.reset().await.is_ok() {
-                place.keep(session);
+                place.keep(session, connection);
             }
             drop(permit);
+            tokio::time::sleep(IDLE).await;
+            place.close_old();
         });
     }
 }
 
 impl Place {
-    fn idle(&self) -> Option<Session> {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.retain(|(_, since)| since.elapsed() < IDLE);
-        idle.pop().map(|(session, _)| session)
+    fn idle(&self) -> Option<(Session, Permit)> {
+        self.close_old();
+        self.lock()
+            .pop()
+            .map(|kept| (kept.session, kept.connection))
     }
 
-    fn keep(&self, session: Session) {
-        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        idle.push((session, Instant::now()));
+    fn close_old(&self) {
+        self.lock().retain(|kept| kept.since.elapsed() < IDLE);
     }
+
+    /// Keeps a session for the next one, but where somebody waits for a connection.
+    fn keep(&self, session: Session, connection: Permit) {
+        let mut idle = self.lock();
+        if !connections::are_sessions_wanted() {
+            idle.push(Kept {
+                session,
+                connection,
+                since: Instant::now(),
+            });
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Kept>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A place for one more connection of this process; idle ones of anybody make room.
+async fn connection(tenant: &str, server: &Server) -> Result<Permit> {
+    let taking = connections::session(tenant, server.connect_timeout);
+    let mut taking = pin!(taking);
+    if let Some(taken) = taking.as_mut().now_or_never() {
+        return taken;
+    }
+    let places: Vec<_> = pool().values().cloned().collect();
+    places.iter().for_each(|place| place.lock().clear());
+    taking.await
+}
+
+fn pool() -> MutexGuard<'static, HashMap<Key, Arc<Place>>> {
+    POOL.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn place(tenant: &str, server: &Server) -> Arc<Place> {
@@ -151,12 +203,11 @@ fn place(tenant: &str, server: &Server) -> Arc<Place> {
         address: server.address(),
         digest: digest.finalize().into(),
     };
-    let mut places = POOL.lock().unwrap_or_else(PoisonError::into_inner);
     let new = || {
         Arc::new(Place {
             permits: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
             idle: Mutex::default(),
         })
     };
-    places.entry(key).or_insert_with(new).clone()
+    pool().entry(key).or_insert_with(new).clone()
 }
