@@ -145,7 +145,7 @@ bench-iceberg: guests ## PostgreSQL to Iceberg against dlt and pyiceberg (a quar
 	bench/iceberg/run.sh
 
 bench-serve: guests ## Memory and latency of many small jobs in one process (minutes)
-	cargo build --release -p dativo-wasm
+	cargo build --release -p dativo-wasm --bin dativo-wasm --example instances
 	bench/serve/run.sh
 
 bench-rest: guests ## REST against requests with pyarrow, orjson and dlt (half an hour; QUICK=1: minutes)

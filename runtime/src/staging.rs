@@ -174,9 +174,9 @@ mod tests {
         let mut rest = other.portion();
         rest.add(70).unwrap();
         rest.keep();
-        drop(one);
+        drop((kept, one));
         assert_eq!(bytes("staging-a"), 70);
-        drop(other);
+        drop((rest, other));
         assert_eq!(bytes("staging-a"), 0);
     }
 

@@ -304,12 +304,9 @@ fn a_flood_of_connections_leaves_the_interface_and_the_runs() {
         .unwrap()
         .count();
     assert!(files < 400, "{files} files are open");
+    // Whoever says nothing makes room.
+    assert_eq!(serving.ask("GET", "/api/v1/jobs", &serving.token).0, 200);
     drop((streams, more));
-    let (status, _) = serving.wait("an answer", |serving| {
-        let answer = serving.ask("GET", "/api/v1/jobs", &serving.token);
-        (answer.0 == 200).then_some(answer)
-    });
-    assert_eq!(status, 200);
     let run = serving.ended(&trigger(&serving, "acme/rows"));
     assert!(run["error"].is_null(), "{run}");
     assert_eq!(serving.terminate(), Some(0));

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytesize::ByteSize;
 use clap::Args;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use super::run::Signals;
 use super::{Options, one};
@@ -69,6 +70,7 @@ pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Er
                     .hint("say how much runs may take: `--memory 8GiB`"))
             })?,
     };
+    raise_descriptors();
     connections::limit(usize::from(serve.connections));
     staging::limit_all(serve.staged.map(|size| size.as_u64()));
     let settings = Settings {
@@ -120,6 +122,18 @@ pub async fn serve(serve: &ServeOptions, options: &Options) -> Result<u8, Vec<Er
     closing.send_replace(true);
     let _ = tokio::time::timeout(Duration::from_secs(1), answering).await;
     Ok(0)
+}
+
+/// As many files and connections as the system lets this process have: it begins with some 1,000, for programs that are older.
+fn raise_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit {
+        current: limit.maximum,
+        ..limit
+    };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the number of open files stays as it is");
+    }
 }
 
 /// Of the machine, or of the control group that this process is in.

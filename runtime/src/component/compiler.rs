@@ -69,15 +69,17 @@ pub struct Turn<'a> {
     _tenant: Option<OwnedSemaphorePermit>,
 }
 
-impl Turns {
-    pub fn new() -> Self {
+impl Default for Turns {
+    fn default() -> Self {
         Self {
             installed: Semaphore::new(1),
             brought: Semaphore::new(1),
             tenants: Mutex::default(),
         }
     }
+}
 
+impl Turns {
     /// Waits for a turn. Tenants take turns, however many components each has.
     pub async fn take(&self, tenant: Option<&str>) -> Turn<'_> {
         // Semaphores are first come, first served, and none is ever closed.
@@ -229,7 +231,7 @@ mod tests {
 
     #[tokio::test]
     async fn tenants_take_turns_and_hold_up_no_component_of_the_operator() {
-        let turns = Turns::new();
+        let turns = Turns::default();
         let first = turns.take(Some("bomber")).now_or_never().unwrap();
         let (mut second, mut other) = (
             Box::pin(turns.take(Some("bomber"))),

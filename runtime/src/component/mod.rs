@@ -51,7 +51,7 @@ impl Components {
             engine: engine::start()?,
             cache: cache::Cache::open(cache_folder),
             place_of_others: others,
-            turns: compiler::Turns::new(),
+            turns: compiler::Turns::default(),
             loaded: Mutex::default(),
             shares: Arc::default(),
         })

@@ -50,7 +50,7 @@ struct LimitsSpec {
     /// Its share of places and processors, beside that of others. Default 1.
     #[schemars(range(min = 1, max = 1_000))]
     weight: Option<u32>,
-    /// Processors that its components may take together, such as `0.5`, also while others take none. Default: all.
+    /// Processors that its runs may take together, such as `0.5`, also while others take none. Default: all.
     #[schemars(range(min = 0.01, max = 1_000))]
     cpu: Option<f64>,
     /// Bytes in a second that its runs may move over networks together, such as `10MiB`. Default: any.

@@ -16,8 +16,14 @@ use tokio::time::{Instant, Sleep};
 /// Far below the files that a process may have open, which runs need too.
 const MAX_CONNECTIONS: usize = 256;
 
-/// Longer than an answer may take, and than the page waits before it asks again.
+/// How long a connection may be silent: longer than an answer may take, and than the page waits before it asks again.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// The same, while no further connection has a place.
+const SILENCE_IN_A_CROWD: Duration = Duration::from_secs(5);
+
+/// How often a connection looks how long it has been silent.
+const LOOK: Duration = Duration::from_secs(1);
 
 pub struct Bounded {
     listener: TcpListener,
@@ -41,7 +47,9 @@ impl Listener for Bounded {
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let connection = Connection {
             stream,
-            silence: Box::pin(tokio::time::sleep(SILENCE)),
+            heard: Instant::now(),
+            look: Box::pin(tokio::time::sleep(LOOK)),
+            places: self.places.clone(),
             _place: place,
         };
         (connection, address)
@@ -54,8 +62,20 @@ impl Listener for Bounded {
 
 pub struct Connection {
     stream: TcpStream,
-    silence: Pin<Box<Sleep>>,
+    heard: Instant,
+    look: Pin<Box<Sleep>>,
+    places: Arc<Semaphore>,
     _place: Option<OwnedSemaphorePermit>,
+}
+
+impl Connection {
+    fn is_silent(&self) -> bool {
+        let most = match self.places.available_permits() {
+            0 => SILENCE_IN_A_CROWD,
+            _ => SILENCE,
+        };
+        self.heard.elapsed() >= most
+    }
 }
 
 impl AsyncRead for Connection {
@@ -66,9 +86,14 @@ impl AsyncRead for Connection {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
         if read.is_ready() {
-            self.silence.as_mut().reset(Instant::now() + SILENCE);
-        } else if self.silence.as_mut().poll(context).is_ready() {
-            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            self.heard = Instant::now();
+            return read;
+        }
+        while self.look.as_mut().poll(context).is_ready() {
+            if self.is_silent() {
+                return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+            }
+            self.look.as_mut().reset(Instant::now() + LOOK);
         }
         read
     }
