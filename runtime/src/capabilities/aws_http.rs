@@ -78,3 +78,60 @@ impl HttpConnector for Connector {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
+
+    use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+    use tokio::net::TcpListener;
+
+    use crate::capabilities::aws::Aws;
+    use crate::job::{AwsSettings, Secrets};
+
+    /// A server that finds everything, and how many connections it has had.
+    async fn server() -> (String, Arc<AtomicUsize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let connections = Arc::new(AtomicUsize::new(0));
+        let counting = connections.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                counting.fetch_add(1, SeqCst);
+                tokio::spawn(async move {
+                    let (read, mut write) = stream.into_split();
+                    let mut lines = BufReader::new(read).lines();
+                    while let Ok(Some(line)) = lines.next_line().await {
+                        let answer = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+                        if line.is_empty() && write.write_all(answer).await.is_err() {
+                            return;
+                        }
+                    }
+                });
+            }
+        });
+        (format!("http://{address}"), connections)
+    }
+
+    #[tokio::test]
+    async fn runs_of_a_tenant_share_connections_and_those_of_others_do_not() {
+        let (endpoint, connections) = server().await;
+        let mut found = Vec::new();
+        for tenant in ["aws-http-a", "aws-http-a", "aws-http-b", "aws-http-a"] {
+            let settings = AwsSettings {
+                tenant: tenant.to_owned(),
+                endpoint_url: Some(endpoint.clone()),
+                region: Some("us-east-1".to_owned()),
+                access_key_id: Some("id".to_owned()),
+                secret_access_key: Some("key".to_owned()),
+                ..AwsSettings::default()
+            };
+            let aws = Aws::new(&settings, &Secrets::default());
+            let asked = aws.s3().await.head_bucket().bucket("lake").send().await;
+            assert!(asked.is_ok(), "{asked:?}");
+            found.push(connections.load(SeqCst));
+        }
+        assert_eq!(found, [1, 1, 2, 2]);
+    }
+}

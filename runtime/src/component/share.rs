@@ -19,6 +19,9 @@ const IDLE_AFTER: Duration = Duration::from_millis(50);
 /// A tenant that did nothing for this long is not one of those that a heavy one is compared with.
 const AWAY_AFTER: Duration = Duration::from_secs(1);
 
+/// The account of a tenant that did nothing for this long, and has no run, is closed.
+const CLOSED_AFTER: Duration = Duration::from_secs(60);
+
 /// How fast it is forgotten what a tenant took, as the time after which some third is left.
 const MEMORY: Duration = Duration::from_secs(5);
 
@@ -36,6 +39,10 @@ const FULL: f64 = 0.9;
 
 /// What an account can hold, in seconds of one processor.
 const CREDIT: f64 = 0.05;
+
+/// What it can be short of. Work of the host goes on until an epoch finds a guest; what was taken while nobody else was there is then no
+/// reason to hold the tenant up for long.
+const DEBT: f64 = 1.0;
 
 /// What a tenant may take of the processors.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -65,7 +72,7 @@ pub struct Shares {
     paused: AtomicUsize,
 }
 
-/// What a tenant may have taken lately for its weight without being a heavy one, in seconds of one processor, and since when.
+/// What a tenant may have taken lately for its weight without being a heavy one, in seconds of one processor, as it was found at a time.
 #[derive(Default)]
 struct Level {
     at: Duration,
@@ -113,21 +120,24 @@ impl Default for Shares {
 impl Shares {
     /// The account of a tenant.
     pub fn of(&self, tenant: &str) -> Arc<Account> {
+        let now = self.begun.elapsed();
         let mut accounts = lock(&self.accounts);
-        let account = accounts.entry(tenant.to_owned()).or_insert_with(|| {
-            let now = self.begun.elapsed();
-            Arc::new(Account {
-                last: AtomicU64::new(0),
-                balance: Mutex::new(Balance {
-                    share: CpuShare::default(),
-                    left: CREDIT,
-                    refilled: now,
-                    taken: 0.0,
-                    charged: now,
-                }),
-            })
+        if let Some(account) = accounts.get(tenant) {
+            return account.clone();
+        }
+        accounts.retain(|_, other| Arc::strong_count(other) > 1 || other.since(now) < CLOSED_AFTER);
+        let account = Arc::new(Account {
+            last: AtomicU64::new(micros(now)),
+            balance: Mutex::new(Balance {
+                share: CpuShare::default(),
+                left: CREDIT,
+                refilled: now,
+                taken: 0.0,
+                charged: now,
+            }),
         });
-        account.clone()
+        accounts.insert(tenant.to_owned(), account.clone());
+        account
     }
 
     /// The tenant took something, and is here.
@@ -266,21 +276,25 @@ impl Account {
     }
 
     fn is_idle(&self, now: Duration) -> bool {
-        now.saturating_sub(self.last()) > IDLE_AFTER
+        self.since(now) > IDLE_AFTER
     }
 
     fn is_away(&self, now: Duration) -> bool {
-        now.saturating_sub(self.last()) > AWAY_AFTER
+        self.since(now) > AWAY_AFTER
     }
 
-    fn last(&self) -> Duration {
-        Duration::from_micros(self.last.load(Ordering::Relaxed))
+    /// How long it did nothing.
+    fn since(&self, now: Duration) -> Duration {
+        now.saturating_sub(Duration::from_micros(self.last.load(Ordering::Relaxed)))
     }
 
     fn touch(&self, now: Duration) {
-        let micros = u64::try_from(now.as_micros()).unwrap_or(u64::MAX);
-        self.last.store(micros, Ordering::Relaxed);
+        self.last.store(micros(now), Ordering::Relaxed);
     }
+}
+
+fn micros(time: Duration) -> u64 {
+    u64::try_from(time.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl Balance {
@@ -303,7 +317,7 @@ impl Balance {
     /// How long it takes until something is left.
     fn refill(&mut self, rate: f64, credit: f64, now: Duration) -> Option<Duration> {
         let passed = now.saturating_sub(self.refilled).as_secs_f64();
-        self.left = (self.left + passed * rate).min(credit);
+        self.left = (self.left + passed * rate).clamp(-DEBT, credit);
         self.refilled = now;
         let pause = Duration::try_from_secs_f64(-self.left / rate).ok()?;
         (!pause.is_zero()).then_some(pause.min(LONGEST_PAUSE))
@@ -434,6 +448,37 @@ mod tests {
         assert!(!is_heavy(&machine, &weighty));
         machine.now += Duration::from_secs(60);
         assert!(!is_heavy(&machine, &heavy));
+    }
+
+    #[test]
+    fn accounts_of_tenants_that_left_are_closed() {
+        let shares = Shares {
+            begun: Instant::now() - 2 * CLOSED_AFTER,
+            ..Shares::default()
+        };
+        let (gone, kept) = (shares.of("gone"), shares.of("kept"));
+        for account in [&gone, &kept] {
+            account.touch(Duration::ZERO);
+        }
+        drop(gone);
+        drop(shares.of("new"));
+        let mut tenants: Vec<String> = lock(&shares.accounts).keys().cloned().collect();
+        tenants.sort();
+        assert_eq!(tenants, ["kept", "new"]);
+    }
+
+    #[test]
+    fn what_a_tenant_took_long_before_others_came_is_no_large_debt() {
+        let machine = Machine::new();
+        let account = machine.shares.of("a");
+        let mut balance = lock(&account.balance);
+        let end = Duration::from_secs(60);
+        balance.charge(end, end);
+        // At a quarter of a processor, so that three quarters of it all would be owed.
+        let pause = balance.refill(0.25, 0.0, end).unwrap();
+        assert_eq!(pause, LONGEST_PAUSE);
+        let later = end + Duration::from_secs(4);
+        assert_eq!(balance.refill(0.25, 0.0, later), None);
     }
 
     #[test]

@@ -296,7 +296,11 @@ impl Run {
         let components = report["components"].as_array().into_iter().flatten();
         let grants = report["grants"].as_array().into_iter().flatten();
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        let row = listed.row;
+        let mut row = listed.row;
+        if active.is_some() && row.ended_at.take().is_some() {
+            // Its report is on its way.
+            "running".clone_into(&mut row.status);
+        }
         let error = match &report["error"] {
             // A run of `dativo-wasm run` has no report here.
             Value::Null if row.status == "failed" => {
