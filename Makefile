@@ -11,7 +11,7 @@ BIN := target/release/dativo-wasm
 VENV ?= target/test-venv
 FUZZ_SECONDS ?= 60
 
-.PHONY: help run test lint guests target venv servers soak fuzz bench bench-csv bench-postgres bench-rest bench-encrypted bench-iceberg bench-serve
+.PHONY: help run test lint guests target venv servers soak fuzz bench bench-commit bench-csv bench-postgres bench-rest bench-encrypted bench-iceberg bench-serve
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -139,6 +139,10 @@ bench-postgres: guests ## PostgreSQL against duckdb, connectorx, polars, adbc an
 bench-encrypted: guests servers venv ## Encrypt and upload against upload alone, to SeaweedFS (half an hour)
 	cargo build --release -p dativo-wasm
 	VENV=$(VENV) bench/encrypted/run.sh
+
+bench-commit: guests servers venv ## How long a commit of many files to a bucket takes (minutes)
+	cargo build --release -p dativo-wasm
+	VENV=$(VENV) bench/commit/run.sh
 
 bench-iceberg: guests ## PostgreSQL to Iceberg against dlt and pyiceberg (a quarter of an hour; SCALE=0.1: minutes)
 	cargo build --release -p dativo-wasm

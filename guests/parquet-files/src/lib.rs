@@ -32,9 +32,7 @@ pub fn commit(
         Decision::Finish(manifest) => *manifest,
         Decision::Create(number) => {
             // A commit must not be decided whose files someone removed, taking the run for dead.
-            for file in &files {
-                store::check_staged(&file.token)?;
-            }
+            store::check_staged(&tokens(&files))?;
             let manifest = Manifest::new(number, run, state, files);
             manifest.create(&folder)?;
             manifest
@@ -46,13 +44,14 @@ pub fn commit(
 
 /// Removes all that the run staged, prepared or not.
 pub fn abort(root: &str, run: &Run, prepared: &[String]) -> Result<()> {
-    for file in parse(prepared)? {
-        store::discard(&file.token)?;
-    }
-    for token in store::list_staged(root, &run.id)? {
-        store::discard(&token)?;
-    }
+    store::discard(&tokens(&parse(prepared)?))?;
+    store::discard(&store::list_staged(root, &run.id)?)?;
     Ok(())
+}
+
+/// What names the files.
+fn tokens(files: &[StagedFile]) -> Vec<String> {
+    files.iter().map(|file| file.token.clone()).collect()
 }
 
 /// The last commit of a job; what a crash cut short of it is finished.
@@ -105,9 +104,7 @@ pub fn record(manifest: Manifest, receipt: dativo_connector::Receipt) -> CommitR
 
 /// Removes what the run staged and did not commit: files of a split that was read again.
 fn remove_lost(root: &str, manifest: &Manifest) -> Result<()> {
-    for token in store::list_staged(root, &manifest.run)? {
-        store::discard(&token)?;
-    }
+    store::discard(&store::list_staged(root, &manifest.run)?)?;
     Ok(())
 }
 

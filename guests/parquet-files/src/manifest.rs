@@ -236,16 +236,10 @@ impl Manifest {
 
     /// Makes the files visible. Done already is success.
     pub fn publish(&self) -> Result<()> {
-        for file in &self.files {
-            // The commit is decided: whatever goes wrong here, its outcome is only not known yet.
-            store::publish(&file.token).map_err(|error| {
-                Error::unavailable(format!(
-                    "`{}` cannot be published: {}",
-                    file.path, error.message
-                ))
-            })?;
-        }
-        Ok(())
+        // The commit is decided: whatever goes wrong here, its outcome is only not known yet.
+        store::publish(&super::tokens(&self.files)).map_err(|error| {
+            Error::unavailable(format!("not all files are published: {}", error.message))
+        })
     }
 
     pub fn receipt(&self) -> Receipt {

@@ -46,7 +46,7 @@ impl Reader for Reach {
             }
             "list" => format!("{} objects", store::list(target)?.len()),
             "publish" => {
-                store::publish(target)?;
+                store::publish(&[target.to_owned()])?;
                 "published".to_owned()
             }
             "file" => std::fs::read_to_string(target).map_err(refused)?,

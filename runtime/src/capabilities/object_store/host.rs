@@ -8,7 +8,7 @@ use tokio::task::JoinHandle;
 use wasmtime::component::Resource;
 
 use super::Access as Granted;
-use super::backends::{self, Attributes, ByteStream, MAX_GET_BYTES, Owner, Upload};
+use super::backends::{self, Attributes, ByteStream, MAX_GET_BYTES, Owner, Upload, Verb};
 use super::grant::{Access, Place};
 use crate::capabilities::blocking::blocking;
 use crate::capabilities::failure::{ErrorKind, Failure, Result};
@@ -58,6 +58,12 @@ impl State {
 
     fn folder(&self, access: Access, prefix: &str) -> wasmtime::Result<Result<Place>> {
         Ok(self.store()?.grant.folder(access, prefix))
+    }
+
+    async fn each(&mut self, verb: Verb, tokens: Vec<String>, done: fn()) -> Answer<()> {
+        let store = self.store()?;
+        let all = backends::each(verb, &store.aws, &store.grant, tokens, done).await;
+        Ok(all.map_err(WitError::from))
     }
 }
 
@@ -256,26 +262,18 @@ impl wit::HostByteStream for State {
 }
 
 impl wit::Host for State {
-    async fn publish(&mut self, token: String) -> Answer<()> {
-        let store = self.store()?;
-        let published = backends::publish(&store.aws, &store.grant, token).await;
-        Ok(published
-            .map_err(WitError::from)
-            .map(|()| crash::point("published")))
+    async fn publish(&mut self, tokens: Vec<String>) -> Answer<()> {
+        self.each(Verb::Publish, tokens, || crash::point("published"))
+            .await
     }
 
-    async fn check_staged(&mut self, token: String) -> Answer<()> {
-        let store = self.store()?;
-        let found = backends::check_staged(&store.aws, &store.grant, token).await;
-        Ok(found.map_err(WitError::from))
+    async fn check_staged(&mut self, tokens: Vec<String>) -> Answer<()> {
+        self.each(Verb::CheckStaged, tokens, || ()).await
     }
 
-    async fn discard(&mut self, token: String) -> Answer<()> {
-        let store = self.store()?;
-        let discarded = backends::discard(&store.aws, &store.grant, token).await;
-        Ok(discarded
-            .map_err(WitError::from)
-            .map(|()| crash::point("discarded")))
+    async fn discard(&mut self, tokens: Vec<String>) -> Answer<()> {
+        self.each(Verb::Discard, tokens, || crash::point("discarded"))
+            .await
     }
 
     async fn list_staged(&mut self, prefix: String, run: String) -> Answer<Vec<String>> {

@@ -69,7 +69,15 @@ impl Access {
     }
 
     pub async fn discard(&self, leftover: &Leftover) -> Result<(), Failure> {
-        backends::discard(&self.aws, &self.grant, leftover.token.clone()).await
+        let tokens = vec![leftover.token.clone()];
+        backends::each(
+            backends::Verb::Discard,
+            &self.aws,
+            &self.grant,
+            tokens,
+            || (),
+        )
+        .await
     }
 
     /// A whole object of at most 64 MiB, for a user at the command line.

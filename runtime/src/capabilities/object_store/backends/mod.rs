@@ -13,6 +13,7 @@ use std::sync::Arc;
 use arrow::buffer::Buffer;
 use sha2::{Digest, Sha256};
 use tokio::sync::Mutex;
+use tokio::task::JoinSet;
 
 pub use self::stream::ByteStream;
 use super::grant::{Grant, Place};
@@ -140,35 +141,63 @@ pub fn already_staged() -> Failure {
     Failure::new(ErrorKind::Rejected, "the upload is staged already")
 }
 
-/// Makes a staged object visible. Done already is success.
-pub async fn publish(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()> {
-    match store_of(&token) {
-        Store::S3 => s3::publish(aws, grant, &token).await,
-        Store::Local => {
-            let grant = grant.clone();
-            blocking(move || local::publish(&grant, &token)).await
+/// What can be done with something staged, by its token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Makes it visible. Done already is success.
+    Publish,
+    /// Whether [`Self::Publish`] would find it, staged or published.
+    CheckStaged,
+    /// Removes it. Done already is success; a published object stays.
+    Discard,
+}
+
+/// Tokens that are worked on side by side. Each takes some requests to a bucket one after the other, or the disk's time.
+const SIDE_BY_SIDE: usize = 8;
+
+/// Does `verb` for all `tokens`, and calls `done` after each. After a failure no other is begun.
+pub async fn each(
+    verb: Verb,
+    aws: &Arc<Aws>,
+    grant: &Arc<Grant>,
+    tokens: Vec<String>,
+    done: fn(),
+) -> Result<()> {
+    let mut working = JoinSet::new();
+    let mut failed = Ok(());
+    let mut tokens = tokens.into_iter();
+    loop {
+        while failed.is_ok()
+            && working.len() < SIDE_BY_SIDE
+            && let Some(token) = tokens.next()
+        {
+            let (aws, grant) = (aws.clone(), grant.clone());
+            working.spawn(async move { one(verb, &aws, grant, token).await });
+        }
+        match working.join_next().await {
+            None => return failed,
+            Some(Ok(Ok(()))) => done(),
+            Some(Ok(Err(failure))) => failed = failed.and(Err(failure)),
+            Some(Err(lost)) => {
+                let lost = Failure::new(ErrorKind::Internal, lost.to_string());
+                failed = failed.and(Err(lost));
+            }
         }
     }
 }
 
-/// Whether [`publish`] would find what the token names, staged or published.
-pub async fn check_staged(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()> {
-    match store_of(&token) {
-        Store::S3 => s3::check_staged(aws, grant, &token).await,
-        Store::Local => {
-            let grant = grant.clone();
-            blocking(move || local::check_staged(&grant, &token)).await
-        }
-    }
-}
-
-/// Removes a staged object. Done already is success; a published object stays.
-pub async fn discard(aws: &Aws, grant: &Arc<Grant>, token: String) -> Result<()> {
-    match store_of(&token) {
-        Store::S3 => s3::discard(aws, grant, &token).await,
-        Store::Local => {
-            let grant = grant.clone();
-            blocking(move || local::discard(&grant, &token)).await
+async fn one(verb: Verb, aws: &Aws, grant: Arc<Grant>, token: String) -> Result<()> {
+    match (store_of(&token), verb) {
+        (Store::S3, Verb::Publish) => s3::publish(aws, &grant, &token).await,
+        (Store::S3, Verb::CheckStaged) => s3::check_staged(aws, &grant, &token).await,
+        (Store::S3, Verb::Discard) => s3::discard(aws, &grant, &token).await,
+        (Store::Local, verb) => {
+            let local = match verb {
+                Verb::Publish => local::publish,
+                Verb::CheckStaged => local::check_staged,
+                Verb::Discard => local::discard,
+            };
+            blocking(move || local(&grant, &token)).await
         }
     }
 }

@@ -83,11 +83,15 @@ impl Bench {
     }
 
     async fn publish(&self, token: &str) -> Result<()> {
-        publish(&self.aws, &self.grant, token.to_owned()).await
+        self.each(Verb::Publish, token).await
     }
 
     async fn discard(&self, token: &str) -> Result<()> {
-        discard(&self.aws, &self.grant, token.to_owned()).await
+        self.each(Verb::Discard, token).await
+    }
+
+    async fn each(&self, verb: Verb, token: &str) -> Result<()> {
+        each(verb, &self.aws, &self.grant, vec![token.to_owned()], || ()).await
     }
 
     async fn staged(&self) -> Vec<String> {

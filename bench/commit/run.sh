@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# How long a commit of many files to a bucket takes whose every request takes 20 ms. Usage: bench/commit/run.sh [FILES] after
+# `make run servers venv`; 300 files unless given. BINS names other programs to run in turns with this one. VENV names the test environment.
+set -euo pipefail
+cd "$(dirname "$0")/../.."
+venv=$(realpath "${VENV:-target/test-venv}")
+work=$(mktemp -d)
+coproc servers { exec tests/support/aws.sh run "$venv-aws"; }
+input=${servers[1]}
+finish() {
+  eval "exec $input>&-"
+  wait || true
+  rm -rf "$work"
+}
+trap finish EXIT
+read -r facts <&"${servers[0]}"
+python3 bench/commit/measure.py "$facts" "$work" "${1:-300}" target/release/dativo-wasm ${BINS:-}
