@@ -140,7 +140,7 @@ bench-encrypted: guests servers venv ## Encrypt and upload against upload alone,
 	cargo build --release -p dativo-wasm
 	VENV=$(VENV) bench/encrypted/run.sh
 
-bench-commit: guests servers venv ## How long a commit of many files to a bucket takes (minutes)
+bench-commit: guests servers venv ## How long commits of many files, and to tables of many snapshots, take in a bucket (minutes)
 	cargo build --release -p dativo-wasm
 	VENV=$(VENV) bench/commit/run.sh
 

@@ -43,6 +43,17 @@ fn hostile(tenant: &str, attack: &str) -> String {
     )
 }
 
+/// Numbers that no encoding makes small.
+fn noise() -> impl FnMut() -> u64 {
+    let mut state = 1u64;
+    move || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    }
+}
+
 fn put(dir: &TestDir, file: u64) {
     let rows: String = (file * 10..file * 10 + 10)
         .map(|id| format!("{id}\n"))

@@ -1,4 +1,4 @@
-"""Times the commits of runs that write many files to a bucket behind 20 ms. Usage: measure.py SERVERS FOLDER FILES PROGRAM..."""
+"""Times commits to a bucket behind 20 ms: of many files, and of a table that many commits made. Usage: measure.py SERVERS FOLDER FILES PROGRAM..."""
 
 import asyncio
 import datetime
@@ -12,6 +12,7 @@ import threading
 facts, folder, files, programs = json.loads(sys.argv[1]), sys.argv[2], int(sys.argv[3]), sys.argv[4:]
 DELAY = 0.02
 ROUNDS = 3
+SNAPSHOTS = 100
 
 
 async def pass_on(reader, writer, delay):
@@ -42,35 +43,50 @@ def proxy():
     return port[0]
 
 
-def run(program, name):
+def run(program, name, target, state, port):
     """Seconds from the last row to the end of the commit."""
     job = {
         "tenant_id": "bench", "name": name, "parallelism": 1,
         "source": {"reader": {"type": "custom", "implementation": "csv", "config": {"file_path": f"{folder}/rows.csv"}}},
-        "target": {"writer": {"type": "custom", "implementation": "parquet", "config": {"path": f"s3://data/{name}", "partition_by": ["part"]}}},
+        "target": target,
     }
     with open(f"{folder}/{name}.yaml", "w") as out:
         json.dump(job, out)
-    command = [program, "run", f"{folder}/{name}.yaml", "--json", "--log", "json", "--state", f"sqlite://{folder}/{name}.db"]
-    ended = subprocess.run(command, capture_output=True, text=True, check=False)
+    command = [program, "run", f"{folder}/{name}.yaml", "--json", "--log", "json", "--state", f"sqlite://{folder}/{state}.db"]
+    ended = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=os.environ | {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}"})
     report = json.loads(ended.stdout)
-    assert report["status"] == "success" and len(report["outputs"]) == files, report["error"]
+    assert report["status"] == "success" and report["rows_written"] == files, report["error"]
     times = {}
     for line in ended.stderr.splitlines():
         event = json.loads(line)
-        name = event.get("event") or event.get("fields", {}).get("event")
-        times[name] = datetime.datetime.fromisoformat(event["timestamp"])
+        times[event.get("event") or event.get("fields", {}).get("event")] = datetime.datetime.fromisoformat(event["timestamp"])
     return (times["commit_success"] - times["extraction_complete"]).total_seconds()
 
 
-os.environ.update(
-    AWS_ENDPOINT_URL_S3=f"http://127.0.0.1:{proxy()}", AWS_ACCESS_KEY_ID="testkey", AWS_SECRET_ACCESS_KEY="testsecret", AWS_REGION="us-east-1")
+def many_files(program, name):
+    """A commit that publishes as many files as there are rows."""
+    writer = {"type": "custom", "implementation": "parquet", "config": {"path": f"s3://data/{name}", "partition_by": ["part"]}}
+    return run(program, name, {"writer": writer}, name, slow)
+
+
+def many_snapshots(program, name):
+    """A commit that replaces what as many commits as there are snapshots added."""
+    target = {"warehouse": f"s3://data/{name}", "namespace": "bench", "table": "rows", "catalog": {"type": "sql", "uri": f"sqlite:///{folder}/{name}-catalog.db"}}
+    for number in range(SNAPSHOTS):
+        run(program, name, target, f"{name}-{number}", facts["seaweedfs"])
+    return run(program, name, target | {"mode": "overwrite"}, f"{name}-last", slow)
+
+
+os.environ.update(AWS_ACCESS_KEY_ID="testkey", AWS_SECRET_ACCESS_KEY="testsecret", AWS_REGION="us-east-1")
+slow = proxy()
 with open(f"{folder}/rows.csv", "w") as rows:
     rows.write("id,part\n" + "".join(f"{n},p{n:05}\n" for n in range(files)))
-found = {program: [] for program in programs}
-for number in range(ROUNDS):
-    for at, program in enumerate(programs):
-        found[program].append(run(program, f"commit-{at}-{number}"))
-print(f"A commit of {files} files, each request delayed by {DELAY * 1000:.0f} ms, medians of {ROUNDS} rounds:")
-for program, times in found.items():
-    print(f"{statistics.median(times):.2f} s ({statistics.median(times) * 1000 / files:.0f} ms a file)  {program}", flush=True)
+print(f"Commits whose every request is delayed by {DELAY * 1000:.0f} ms, medians of {ROUNDS} rounds in turns:")
+for what, measure in [(f"{files} files", many_files), (f"overwrite of {SNAPSHOTS} snapshots", many_snapshots)]:
+    found = {program: [] for program in programs}
+    for number in range(ROUNDS):
+        for at, program in enumerate(programs):
+            found[program].append(measure(program, f"{measure.__name__.replace('_', '-')}-{at}-{number}"))
+    for program, times in found.items():
+        print(f"{what}: {statistics.median(times):.2f} s  {program}", flush=True)

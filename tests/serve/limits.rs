@@ -4,20 +4,14 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use super::{check, folder, job, put};
+use super::{check, folder, job, noise, put};
 use crate::support::postgres::{Database, server};
 use crate::support::serve::Serving;
 use crate::support::{TestDir, cli, files_below};
 
 /// Rows that no encoding makes small, 40 bytes each.
 fn write_large(dir: &TestDir, rows: u64) {
-    let mut state = 1u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = noise();
     let rows: String = (0..rows)
         .map(|id| format!("{id},{:016x}{:016x}\n", random(), random()))
         .collect();

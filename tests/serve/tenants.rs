@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{check, folder, hostile, job, put};
+use super::{check, folder, hostile, job, noise, put};
 use crate::support::serve::Serving;
 use crate::support::{TestDir, test_guests};
 
@@ -370,13 +370,7 @@ fn a_full_disk_is_an_error_of_the_run_and_the_next_one_goes_on() {
     let dir = folder();
     std::fs::create_dir(dir.path().join("small")).unwrap();
     // Some 9 MB that no encoding makes small.
-    let mut state = 1u64;
-    let mut random = || {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        state
-    };
+    let mut random = noise();
     let rows: String = (0..400_000)
         .map(|id| format!("{id},{}\n", random()))
         .collect();

@@ -23,8 +23,12 @@ const WAIT: Duration = Duration::from_secs(30);
 
 static CLIENTS: LazyLock<Mutex<HashMap<String, SharedHttpClient>>> = LazyLock::new(Mutex::default);
 
-/// The client of a tenant. Connections of tenants are never shared.
+/// The client of a tenant. Connections of tenants are never shared, and neither are those of whoever works for none: they end with the
+/// runtime that drives them.
 pub fn client(tenant: &str) -> SharedHttpClient {
+    if tenant.is_empty() {
+        return new(tenant);
+    }
     let mut clients = CLIENTS.lock().unwrap_or_else(PoisonError::into_inner);
     if let Some(client) = clients.get(tenant) {
         return client.clone();
@@ -32,15 +36,19 @@ pub fn client(tenant: &str) -> SharedHttpClient {
     if clients.len() >= MAX_CLIENTS {
         clients.clear();
     }
+    let client = new(tenant);
+    clients.insert(tenant.to_owned(), client.clone());
+    client
+}
+
+fn new(tenant: &str) -> SharedHttpClient {
     let driver = aws_smithy_http_client::Builder::new()
         .tls_provider(Provider::Rustls(CryptoMode::Ring))
         .build_https();
-    let client = SharedHttpClient::new(Client {
+    SharedHttpClient::new(Client {
         driver,
         tenant: tenant.to_owned(),
-    });
-    clients.insert(tenant.to_owned(), client.clone());
-    client
+    })
 }
 
 #[derive(Debug)]

@@ -9,6 +9,9 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use iceberg::io::FileIO;
 use iceberg::spec::{
     DataContentType, DataFile, MAIN_BRANCH, Manifest, ManifestContentType, ManifestFile,
@@ -133,8 +136,14 @@ impl Change {
         }
         let mut manifests = Vec::new();
         let mut removed = 0_u64;
-        for manifest in current(metadata, &files).await? {
-            let kept = self.keep(metadata, &files, manifest, &mut summary, &mut removed);
+        let before = current(metadata, &files).await?;
+        let mut contents = files.contents(before.iter().filter(|manifest| self.reads(manifest)));
+        for manifest in before {
+            let read = match self.reads(&manifest) {
+                true => files.next(&manifest, &mut contents).await?,
+                false => None,
+            };
+            let kept = self.keep(metadata, &files, manifest, read, &mut summary, &mut removed);
             manifests.extend(kept.await?);
         }
         let added = match self.manifests.take() {
@@ -195,31 +204,38 @@ impl Change {
         })
     }
 
-    /// A manifest of the table as the new snapshot has it; none where it has nothing of it.
+    /// Whether files that a manifest names may be taken out.
+    fn reads(&self, manifest: &ManifestFile) -> bool {
+        manifest.content == ManifestContentType::Data
+            && match &self.removes {
+                Removes::Nothing => false,
+                Removes::All | Removes::Partitions => true,
+                Removes::Files(paths) => paths.contains_key(&manifest.manifest_path),
+            }
+    }
+
+    /// A manifest of the table as the new snapshot has it; none where it has nothing of it. `read` is what it holds, where
+    /// [`Self::reads`] says so.
     async fn keep(
         &self,
         metadata: &TableMetadata,
         files: &Files,
         manifest: ManifestFile,
+        read: Option<Manifest>,
         summary: &mut SnapshotSummaryCollector,
         removed: &mut u64,
     ) -> Result<Option<ManifestFile>> {
-        match &self.removes {
-            Removes::Nothing => return Ok(Some(manifest)),
-            Removes::Files(paths) if !paths.contains_key(&manifest.manifest_path) => {
-                return Ok(Some(manifest));
-            }
-            _ => {}
-        }
-        if manifest.content == ManifestContentType::Deletes {
-            if matches!(self.removes, Removes::All) {
-                return Ok(None);
-            }
-            check_deletes(&manifest)?;
-            return Ok(Some(manifest));
-        }
+        let Some(read) = read else {
+            let is_of_deletes = manifest.content == ManifestContentType::Deletes;
+            return match &self.removes {
+                Removes::All if is_of_deletes => Ok(None),
+                Removes::Partitions if is_of_deletes => {
+                    check_deletes(&manifest).map(|()| Some(manifest))
+                }
+                _ => Ok(Some(manifest)),
+            };
+        };
         let spec_id = manifest.partition_spec_id;
-        let read = files.manifest(&manifest).await?;
         let live = || read.entries().iter().filter(|entry| entry.is_alive());
         let takes_out = |file| self.takes_out(&manifest, file, metadata);
         if !live().any(|entry| takes_out(entry.data_file())) {
@@ -309,13 +325,18 @@ impl Change {
 /// The data files of the current snapshot. Fails where there are files of deletes, which are about some of them.
 pub async fn live(metadata: &TableMetadata, warehouse: &Warehouse) -> Result<Vec<Live>> {
     let files = Files::new(warehouse);
-    let mut live = Vec::new();
+    let (mut live, mut manifests) = (Vec::new(), Vec::new());
     for manifest in current(metadata, &files).await? {
-        if manifest.content == ManifestContentType::Deletes {
-            check_deletes(&manifest)?;
-            continue;
+        match manifest.content {
+            ManifestContentType::Deletes => check_deletes(&manifest)?,
+            ManifestContentType::Data => manifests.push(manifest),
         }
-        let read = files.manifest(&manifest).await?;
+    }
+    let mut contents = files.contents(manifests.iter());
+    for manifest in &manifests {
+        let Some(read) = files.next(manifest, &mut contents).await? else {
+            break;
+        };
         let alive = read.entries().iter().filter(|entry| entry.is_alive());
         live.extend(alive.map(|entry| Live {
             file: entry.data_file().clone(),
@@ -359,6 +380,11 @@ async fn current(metadata: &TableMetadata, files: &Files) -> Result<Vec<Manifest
     Ok(list.map_err(broken)?.entries().to_vec())
 }
 
+/// Manifests that are on their way at a time.
+const READ_AHEAD: usize = 8;
+
+type Contents = BoxStream<'static, Result<Bytes>>;
+
 /// Metadata files: the crate reads and writes them in memory, and they are kept in the warehouse.
 struct Files {
     io: FileIO,
@@ -373,8 +399,26 @@ impl Files {
         }
     }
 
-    async fn manifest(&self, manifest: &ManifestFile) -> Result<Manifest> {
-        let bytes = self.warehouse.read(&manifest.manifest_path).await?;
+    /// The bytes of manifests in their order, read ahead.
+    fn contents<'a>(&self, manifests: impl Iterator<Item = &'a ManifestFile>) -> Contents {
+        let paths: Vec<String> = manifests.map(|one| one.manifest_path.clone()).collect();
+        let warehouse = self.warehouse.clone();
+        let reading = paths.into_iter().map(move |path| {
+            let warehouse = warehouse.clone();
+            async move { warehouse.read(&path).await }
+        });
+        futures::stream::iter(reading).buffered(READ_AHEAD).boxed()
+    }
+
+    /// What `manifest` holds, whose bytes are next.
+    async fn next(
+        &self,
+        manifest: &ManifestFile,
+        contents: &mut Contents,
+    ) -> Result<Option<Manifest>> {
+        let Some(bytes) = contents.next().await.transpose()? else {
+            return Ok(None);
+        };
         let memory = self
             .io
             .new_output(&manifest.manifest_path)
@@ -385,7 +429,7 @@ impl Files {
             .delete(&manifest.manifest_path)
             .await
             .map_err(broken)?;
-        read
+        read.map(Some)
     }
 
     async fn save(&self, url: &str) -> Result<()> {
