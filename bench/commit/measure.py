@@ -43,16 +43,16 @@ def proxy():
     return port[0]
 
 
-def run(program, name, target, state, port):
+def run(program, name, target, port, source="rows"):
     """Seconds from the last row to the end of the commit."""
     job = {
         "tenant_id": "bench", "name": name, "parallelism": 1,
-        "source": {"reader": {"type": "custom", "implementation": "csv", "config": {"file_path": f"{folder}/rows.csv"}}},
+        "source": {"reader": {"type": "custom", "implementation": "csv", "config": {"file_path": f"{folder}/{source}.csv"}}},
         "target": target,
     }
     with open(f"{folder}/{name}.yaml", "w") as out:
         json.dump(job, out)
-    command = [program, "run", f"{folder}/{name}.yaml", "--json", "--log", "json", "--state", f"sqlite://{folder}/{state}.db"]
+    command = [program, "run", f"{folder}/{name}.yaml", "--json", "--log", "json", "--state", f"sqlite://{folder}/{name}.db"]
     ended = subprocess.run(
         command, capture_output=True, text=True, check=False, env=os.environ | {"AWS_ENDPOINT_URL_S3": f"http://127.0.0.1:{port}"})
     report = json.loads(ended.stdout)
@@ -67,23 +67,24 @@ def run(program, name, target, state, port):
 def many_files(program, name):
     """A commit that publishes as many files as there are rows."""
     writer = {"type": "custom", "implementation": "parquet", "config": {"path": f"s3://data/{name}", "partition_by": ["part"]}}
-    return run(program, name, {"writer": writer}, name, slow)
+    return run(program, name, {"writer": writer}, slow)
 
 
 def many_snapshots(program, name):
-    """A commit that replaces what as many commits as there are snapshots added."""
+    """A commit that looks for its keys in what as many commits as there are snapshots added, and finds none."""
     target = {"warehouse": f"s3://data/{name}", "namespace": "bench", "table": "rows", "catalog": {"type": "sql", "uri": f"sqlite:///{folder}/{name}-catalog.db"}}
     for number in range(SNAPSHOTS):
-        run(program, name, target, f"{name}-{number}", facts["seaweedfs"])
-    return run(program, name, target | {"mode": "overwrite"}, f"{name}-last", slow)
+        run(program, f"{name}-{number}", target, facts["seaweedfs"])
+    return run(program, f"{name}-last", target | {"mode": "upsert", "key": ["id"]}, slow, "new")
 
 
 os.environ.update(AWS_ACCESS_KEY_ID="testkey", AWS_SECRET_ACCESS_KEY="testsecret", AWS_REGION="us-east-1")
 slow = proxy()
-with open(f"{folder}/rows.csv", "w") as rows:
-    rows.write("id,part\n" + "".join(f"{n},p{n:05}\n" for n in range(files)))
+for source, first in [("rows", 0), ("new", files)]:
+    with open(f"{folder}/{source}.csv", "w") as rows:
+        rows.write("id,part\n" + "".join(f"{n},p{n:05}\n" for n in range(first, first + files)))
 print(f"Commits whose every request is delayed by {DELAY * 1000:.0f} ms, medians of {ROUNDS} rounds in turns:")
-for what, measure in [(f"{files} files", many_files), (f"overwrite of {SNAPSHOTS} snapshots", many_snapshots)]:
+for what, measure in [(f"{files} files", many_files), (f"upsert into a table of {SNAPSHOTS} snapshots", many_snapshots)]:
     found = {program: [] for program in programs}
     for number in range(ROUNDS):
         for at, program in enumerate(programs):
