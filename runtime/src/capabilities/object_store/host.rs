@@ -120,19 +120,28 @@ impl wit::HostUpload for State {
             encrypted_at_rest: attributes.encrypted_at_rest,
         };
         let store = self.store()?;
-        Ok(
-            match Upload::create(&store.aws, place, owner, attributes).await {
-                Ok(upload) => {
-                    let held = HostUpload {
-                        upload: Arc::new(Mutex::new(Some(upload))),
-                        counted_bytes: 0,
-                        staged: store.staged.portion(),
-                    };
-                    self.hold(held, UPLOAD_BYTES)
-                }
-                Err(failure) => Err(failure.into()),
-            },
-        )
+        let creating = store.creating.clone().read_owned().await;
+        let aws = store.aws.clone();
+        // To its end, also where the call is given up: a request that nobody waits for would be done after the run was tidied up.
+        let created = tokio::spawn(async move {
+            let created = Upload::create(&aws, place, owner, attributes).await;
+            drop(creating);
+            created
+        });
+        let created = created
+            .await
+            .unwrap_or_else(|error| Err(Failure::new(ErrorKind::Internal, error.to_string())));
+        Ok(match created {
+            Ok(upload) => {
+                let held = HostUpload {
+                    upload: Arc::new(Mutex::new(Some(upload))),
+                    counted_bytes: 0,
+                    staged: store.staged.portion(),
+                };
+                self.hold(held, UPLOAD_BYTES)
+            }
+            Err(failure) => Err(failure.into()),
+        })
     }
 
     async fn put(
@@ -279,6 +288,8 @@ impl wit::Host for State {
     async fn list_staged(&mut self, prefix: String, run: String) -> Answer<Vec<String>> {
         let place = granted!(self.folder(Access::Write, &prefix));
         let store = self.store()?;
+        // What is being created is there to be found.
+        let _none = store.creating.write().await;
         let tokens = backends::list_staged(&store.aws, &store.grant, place, run).await;
         Ok(tokens.map_err(WitError::from))
     }

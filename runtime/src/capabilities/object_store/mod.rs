@@ -16,6 +16,8 @@ pub use host::{HostByteStream, HostUpload};
 
 use std::sync::Arc;
 
+use tokio::sync::RwLock;
+
 use crate::capabilities::aws::Aws;
 use crate::capabilities::failure::Failure;
 use crate::error::{Error, Kind, Result};
@@ -28,6 +30,8 @@ pub struct Access {
     grant: Arc<Grant>,
     aws: Arc<Aws>,
     staged: Arc<StagedBytes>,
+    /// Read while an upload is created; see [`host`].
+    creating: Arc<RwLock<()>>,
 }
 
 impl Access {
@@ -54,6 +58,7 @@ impl Access {
             grant: Arc::new(Grant::parse(&lines, &folder)?),
             aws: Aws::new(aws, secrets),
             staged: StagedBytes::new(&aws.tenant),
+            creating: Arc::default(),
         })
     }
 
@@ -104,6 +109,7 @@ impl Access {
             grant: Arc::new(Grant::none()),
             aws: Aws::new(&AwsSettings::default(), &Secrets::default()),
             staged: StagedBytes::new(""),
+            creating: Arc::default(),
         }
     }
 }
