@@ -5,14 +5,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=$(realpath "${VENV:-target/test-venv}")
-work=$(mktemp -d)
-coproc servers { exec tests/support/aws.sh run "$venv-aws"; }
-input=${servers[1]}
-finish() {
-  eval "exec $input>&-"
-  wait || true
-  rm -rf "$work"
-}
-trap finish EXIT
-read -r facts <&"${servers[0]}"
-python3 bench/commit/measure.py "$facts" "$work" "${1:-300}" target/release/dativo-wasm ${BINS:-}
+# BINS is a list.
+# shellcheck disable=SC2086
+bench/with_aws.sh "$venv" python3 bench/commit/measure.py "${1:-300}" target/release/dativo-wasm ${BINS:-}

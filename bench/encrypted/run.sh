@@ -5,14 +5,4 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 venv=$(realpath "${VENV:-target/test-venv}")
-work=$(mktemp -d)
-coproc servers { exec tests/support/aws.sh run "$venv-aws"; }
-input=${servers[1]}
-finish() {
-  eval "exec $input>&-"
-  wait || true
-  rm -rf "$work"
-}
-trap finish EXIT
-read -r facts <&"${servers[0]}"
-"$venv-aws/python/bin/python" bench/encrypted/measure.py "$facts" "$work" "${1:-4}" "$venv/bin/tpchgen-cli"
+bench/with_aws.sh "$venv" "$venv-aws/python/bin/python" bench/encrypted/measure.py "${1:-4}" "$venv/bin/tpchgen-cli"
